@@ -1,0 +1,3 @@
+"""Embedded real-time document database, built from supervised actor processes."""
+
+from __future__ import annotations

@@ -1,0 +1,177 @@
+"""Settings of a database and its tree of processes.
+
+:class:`AuroraConfig` is one frozen struct, made in code or read from a TOML file. It
+is validated as a whole when it is made; unknown keys and values out of range are a
+:class:`~aurora_actors.errors.ConfigError` that names the key. ``config/aurora.toml``
+documents each key with its default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from aurora_actors.errors import ConfigError
+
+__all__ = [
+    "AuroraConfig",
+    "ColdStoreMode",
+    "DurabilityMode",
+    "EvictionPolicy",
+    "differences",
+]
+
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+_MIB = 1 << 20
+
+
+class DurabilityMode(Enum):
+    """What an acknowledged write survives."""
+
+    NONE = "none"
+    """Nothing is promised past the last checkpoint; no log is written."""
+    WAL = "wal"
+    """The crash of any process; after power loss all but ``wal_sync_interval_ms``."""
+    STRICT = "strict"
+    """Power loss: the log is synced before the reply, once for the whole batch."""
+    SYNCHRONOUS = "synchronous"
+    """Power loss without a log: each commit of the store is synced."""
+
+
+class EvictionPolicy(Enum):
+    """Which documents leave a query executor's hot cache first."""
+
+    LRU = "lru"
+    """The one not used for the longest time."""
+    LFU = "lfu"
+    """The one used least often."""
+
+
+class ColdStoreMode(Enum):
+    """What the files on disk are tuned for."""
+
+    HIGH_THROUGHPUT = "high_throughput"
+    """Long preallocated log segments, the whole ``change_retention`` kept."""
+    LOW_SPACE = "low_space"
+    """Short log segments, a tenth of the retention, checkpoints at a quarter the size."""
+
+
+class AuroraConfig(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """All settings of one database; see ``config/aurora.toml`` for each key's effect.
+
+    Raises:
+        ConfigError: when a value is out of range; the message names the key.
+    """
+
+    db_path: str
+    durability_mode: DurabilityMode = DurabilityMode.WAL
+    enable_wal: bool = True
+    wal_sync_interval_ms: Positive = 200
+    checkpoint_interval_ms: Positive = 10_000
+    enable_write_buffering: bool = True
+    write_buffer_size: Positive = 10_000
+    write_buffer_flush_interval_ms: Positive = 1_000
+    hot_cache_size_mb: Annotated[int, Meta(ge=0)] = 256
+    eviction_policy: EvictionPolicy = EvictionPolicy.LRU
+    cold_cache_capacity_mb: Annotated[int, Meta(ge=0)] = 1024
+    cold_mode: ColdStoreMode = ColdStoreMode.HIGH_THROUGHPUT
+    query_executors: Annotated[int, Meta(ge=1, le=256)] | None = None
+    max_size_gb: Annotated[int, Meta(ge=1, le=65_536)] = 64
+    max_document_bytes: Annotated[int, Meta(ge=64, le=64 * _MIB)] = 16 * _MIB
+    max_transaction_bytes: Annotated[int, Meta(ge=64, le=64 * _MIB)] = 16 * _MIB
+    change_retention: Positive = 100_000
+    max_readers: Annotated[int, Meta(ge=16, le=100_000)] = 1024
+    request_timeout_s: Seconds = 30.0
+    heartbeat_interval_ms: Annotated[int, Meta(ge=20, le=60_000)] = 250
+    hang_timeout_ms: Annotated[int, Meta(ge=100)] = 10_000
+    shutdown_grace_s: Seconds = 10.0
+    max_restarts: Positive = 20
+    restart_window_s: Seconds = 60.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.db_path, os.PathLike):
+            msgspec.structs.force_setattr(self, "db_path", os.fspath(self.db_path))
+        # Decoding checks the constraints above; construction in Python does not.
+        for field in msgspec.structs.fields(self):
+            try:
+                _check(getattr(self, field.name), field.type)
+            except msgspec.ValidationError as exc:
+                raise ConfigError(
+                    f"setting {field.name}: {exc}", key=field.name
+                ) from exc
+        if not self.db_path:
+            raise ConfigError("setting db_path is empty", key="db_path")
+        if not self.enable_wal and self.durability_mode is DurabilityMode.STRICT:
+            raise ConfigError(
+                "durability_mode STRICT needs the log: set enable_wal=True",
+                key="enable_wal",
+            )
+
+    @property
+    def durability(self) -> DurabilityMode:
+        """The mode in force: ``enable_wal=False`` turns WAL into NONE."""
+        if not self.enable_wal and self.durability_mode is DurabilityMode.WAL:
+            return DurabilityMode.NONE
+        return self.durability_mode
+
+    @property
+    def executors(self) -> int:
+        """The number of query executor processes: as set, or one for each core."""
+        return self.query_executors or max(1, len(os.sched_getaffinity(0)))
+
+    @property
+    def path(self) -> Path:
+        """The database directory, absolute, with symbolic links resolved."""
+        return Path(self.db_path).expanduser().resolve()
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> AuroraConfig:
+        """Read a configuration file.
+
+        Raises:
+            ConfigError: the file is missing, is not TOML, has an unknown key or a
+                value of the wrong type or out of range.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as exc:
+            raise ConfigError(f"cannot read {path}: {exc.strerror}") from exc
+        try:
+            return msgspec.convert(tomllib.loads(text), type=cls)
+        except tomllib.TOMLDecodeError as exc:
+            raise ConfigError(f"{path} is not valid TOML: {exc}") from exc
+        except msgspec.ValidationError as exc:
+            raise ConfigError(f"{path}: {exc}") from exc
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, Enum) else value
+
+
+def _check(value: object, kind: object) -> None:
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        if not isinstance(value, kind):
+            names = ", ".join(f"{kind.__name__}.{member.name}" for member in kind)
+            raise msgspec.ValidationError(f"{value!r} is none of {names}")
+    else:
+        msgspec.convert(value, type=kind)
+
+
+def differences(ours: AuroraConfig, theirs: AuroraConfig) -> list[str]:
+    """The settings in which two configurations differ, as readable lines."""
+    return [
+        f"{name}: {_plain(getattr(ours, name))!r} here, "
+        f"{_plain(getattr(theirs, name))!r} in the running tree"
+        for name in ours.__struct_fields__
+        if name != "db_path" and getattr(ours, name) != getattr(theirs, name)
+    ]

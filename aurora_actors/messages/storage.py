@@ -1,0 +1,201 @@
+"""What the storage actor is asked, and what it answers.
+
+A mutation is identified by (sender, request id): storage remembers its outcome in the
+same transaction as its effect, so that a repeated request is answered, not repeated.
+The operations below are requests by themselves and also the parts of ``Commit``.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from aurora_actors.messages.base import Failure, Message
+
+__all__ = [
+    "ChangeMatching",
+    "Checkpoint",
+    "CollectionDefined",
+    "DefineCollection",
+    "DeleteDocument",
+    "DropCollection",
+    "ForgetClient",
+    "InsertDocuments",
+    "LogSynced",
+    "Operation",
+    "ReadStatistics",
+    "ReplaceDocument",
+    "Statistics",
+    "StorageReply",
+    "StorageRequest",
+    "SyncLog",
+    "UpdateDocument",
+    "UpsertDocument",
+    "Written",
+    "decode_storage_reply",
+    "decode_storage_request",
+]
+
+
+class InsertDocuments(Message, frozen=True, kw_only=True, tag="storage.insert"):
+    """Insert documents, all or none; ``ids[i]`` names ``documents[i]``.
+
+    The ids are chosen by the sender, so that a repeat means the same documents.
+    """
+
+    collection: str
+    ids: list[str]
+    documents: list[bytes]
+
+
+class UpdateDocument(Message, frozen=True, kw_only=True, tag="storage.update"):
+    """Apply an encoded patch to one document."""
+
+    collection: str
+    id: str
+    patch: bytes
+
+
+class ReplaceDocument(Message, frozen=True, kw_only=True, tag="storage.replace"):
+    """Put another document in the place of an existing one."""
+
+    collection: str
+    id: str
+    document: bytes
+
+
+class UpsertDocument(Message, frozen=True, kw_only=True, tag="storage.upsert"):
+    """Merge ``patch`` into the document, or insert what the patch makes of nothing."""
+
+    collection: str
+    id: str
+    patch: bytes
+
+
+class DeleteDocument(Message, frozen=True, kw_only=True, tag="storage.delete"):
+    """Remove one document."""
+
+    collection: str
+    id: str
+
+
+class ChangeMatching(Message, frozen=True, kw_only=True, tag="storage.change_matching"):
+    """Update or delete what matches ``predicate``; sent by a query executor.
+
+    ``rows`` are the row ids that matched at ``snapshot_lsn``. Storage re-checks rows
+    that have changed since, adds rows that match only now, and applies ``patch``
+    (``None`` deletes), so that the effect is that of running the statement at the
+    commit. With ``exact`` (an order or limit chose the rows) a change of the
+    collection since the snapshot is a conflict instead, and the executor runs again.
+    ``client`` and ``client_request_id`` name the request that is carried out: its
+    outcome is remembered under them, so that a repeat through a restarted executor
+    finds it.
+    """
+
+    client: str
+    client_request_id: int
+    collection: str
+    rows: list[int]
+    snapshot_lsn: int
+    predicate: bytes
+    patch: bytes | None
+    exact: bool = False
+
+
+class DefineCollection(Message, frozen=True, kw_only=True, tag="storage.define"):
+    """Create a collection; the same definition again changes nothing."""
+
+    definition: bytes
+
+
+class DropCollection(Message, frozen=True, kw_only=True, tag="storage.drop"):
+    """Remove a collection with its documents."""
+
+    collection: str
+
+
+class SyncLog(Message, frozen=True, kw_only=True, tag="storage.sync"):
+    """Make everything acknowledged so far survive power loss."""
+
+
+class Checkpoint(Message, frozen=True, kw_only=True, tag="storage.checkpoint"):
+    """Sync the data file and trim the log behind it."""
+
+
+class ReadStatistics(Message, frozen=True, kw_only=True, tag="storage.statistics"):
+    """Ask for the actor's counters."""
+
+
+class ForgetClient(Message, frozen=True, kw_only=True, tag="storage.forget_client"):
+    """The client is gone; its remembered outcomes can be dropped."""
+
+    client: str
+
+
+Operation: TypeAlias = (
+    InsertDocuments
+    | UpdateDocument
+    | ReplaceDocument
+    | UpsertDocument
+    | DeleteDocument
+    | ChangeMatching
+    | DefineCollection
+    | DropCollection
+)
+StorageRequest: TypeAlias = (
+    Operation | SyncLog | Checkpoint | ReadStatistics | ForgetClient
+)
+
+
+class Written(Message, frozen=True, kw_only=True, tag="storage.written"):
+    """A mutation was applied.
+
+    Attributes:
+        lsn: The last change it made; 0 when it changed nothing.
+        synced: Whether it survives power loss already.
+        affected: The number of documents inserted, changed or removed.
+    """
+
+    lsn: int
+    synced: bool
+    affected: int
+
+
+class CollectionDefined(Message, frozen=True, kw_only=True, tag="storage.defined"):
+    """The collection exists as asked; ``created`` is false when it did before."""
+
+    created: bool
+    lsn: int
+
+
+class LogSynced(Message, frozen=True, kw_only=True, tag="storage.synced"):
+    """Everything up to ``lsn`` survives power loss."""
+
+    lsn: int
+
+
+class Statistics(Message, frozen=True, kw_only=True, tag="statistics"):
+    """Counters of one actor, by name."""
+
+    values: dict[str, int | float]
+
+
+StorageReply: TypeAlias = Written | CollectionDefined | LogSynced | Statistics | Failure
+
+_decoder = msgspec.msgpack.Decoder(StorageRequest)
+
+
+def decode_storage_request(body: msgspec.Raw | bytes) -> StorageRequest:
+    """Decode one request; ``msgspec.DecodeError`` when it is none."""
+    request: StorageRequest = _decoder.decode(body)
+    return request
+
+
+_reply_decoder = msgspec.msgpack.Decoder(StorageReply)
+
+
+def decode_storage_reply(body: msgspec.Raw | bytes) -> StorageReply:
+    """Decode one reply; ``msgspec.DecodeError`` when it is none."""
+    reply: StorageReply = _reply_decoder.decode(body)
+    return reply

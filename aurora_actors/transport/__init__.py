@@ -1,0 +1,3 @@
+"""Mailboxes on nng and in memory; the only package that knows pynng."""
+
+from __future__ import annotations

@@ -1,0 +1,199 @@
+"""An actor's mailbox over nng, for trio."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+import trio
+
+from aurora_actors.errors import ProtocolError
+from aurora_actors.messages.base import (
+    Letter,
+    Mail,
+    Message,
+    decode_envelope,
+    encode_envelope,
+)
+from aurora_actors.transport.channel import Outbox
+from aurora_actors.transport.sockets import Inbox, Outlet, mailbox_path
+
+__all__ = ["Mailbox"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_MAILS_PER_TURN: Final = 256
+_MAX_BYTES_PER_TURN: Final = 32 << 20
+_TURN_S: Final = 0.01
+_ENVELOPE_BYTES: Final = 16 << 20
+
+
+class _Peer(Outbox):
+    """What is under way to one receiver: letters, then encoded envelopes."""
+
+    __slots__ = ("closed", "envelopes", "outlet", "waiting")
+
+    def __init__(self, outlet: Outlet) -> None:
+        super().__init__()
+        self.outlet = outlet
+        self.envelopes: list[bytes] = []
+        self.waiting = False
+        self.closed = False
+
+
+class Mailbox:
+    """The channel of an actor process; see :class:`Channel` for the contract."""
+
+    def __init__(self, runtime_dir: str, name: str) -> None:
+        self.name = name
+        self._runtime_dir = runtime_dir
+        self._inbox = Inbox(mailbox_path(runtime_dir, name))
+        self._peers: dict[str, _Peer] = {}
+        self._dirty: dict[str, _Peer] = {}
+        self._blocked: dict[str, _Peer] = {}
+        self._wake_runner = trio.Event()
+        self._yielded_at = 0.0
+        self._counts = dict.fromkeys(
+            (
+                "messages_in",
+                "letters_in",
+                "messages_out",
+                "letters_out",
+                "refused",
+                "dropped",
+            ),
+            0,
+        )
+
+    @classmethod
+    def open(cls, runtime_dir: str, name: str) -> Mailbox:
+        """Bind the mailbox ``name`` in the tree's runtime directory."""
+        return cls(runtime_dir, name)
+
+    # -------------------------------------------------------------- receiving
+    async def receive(self) -> list[Mail]:
+        """Wait for mail and return all that is there, oldest first; never empty."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if trio.current_time() - self._yielded_at > _TURN_S:
+            # Under steady load nothing else would let the other tasks run.
+            await trio.lowlevel.checkpoint()
+            self._yielded_at = trio.current_time()
+        while not (mails := self._drain()):
+            await trio.lowlevel.wait_readable(self._inbox.fd)
+            self._yielded_at = trio.current_time()
+        return mails
+
+    def _drain(self) -> list[Mail]:
+        mails: list[Mail] = []
+        size = 0
+        receive = self._inbox.receive_nowait
+        while len(mails) < _MAX_MAILS_PER_TURN and size < _MAX_BYTES_PER_TURN:
+            data = receive()
+            if data is None:
+                break
+            size += len(data)
+            try:
+                mail = decode_envelope(data)
+            except ProtocolError as exc:
+                self._counts["refused"] += 1
+                logger.warning("refused a message", extra={"reason": exc.message})
+                continue
+            self._counts["letters_in"] += len(mail.letters)
+            mails.append(mail)
+        self._counts["messages_in"] += len(mails)
+        return mails
+
+    # -------------------------------------------------------------- sending
+    def queue(self, to: str, request_id: int, body: Message) -> None:
+        """Add a letter for the mailbox ``to``; it leaves with the next flush."""
+        peer = self._peers.get(to)
+        if peer is None:
+            outlet = Outlet(mailbox_path(self._runtime_dir, to))
+            peer = self._peers[to] = _Peer(outlet)
+        self._counts["dropped"] += peer.add(Letter(request_id, body))
+        self._dirty[to] = peer
+
+    def flush(self) -> None:
+        """Send what is queued as far as the receivers take it; never blocks."""
+        for to, peer in self._dirty.items():
+            if not peer.waiting and not self._send(peer):
+                peer.waiting = True
+                self._blocked[to] = peer
+                self._wake_runner.set()
+        self._dirty.clear()
+
+    def post(self, to: str, request_id: int, body: Message) -> None:
+        """``queue`` and ``flush`` in one."""
+        self.queue(to, request_id, body)
+        self.flush()
+
+    def _send(self, peer: _Peer) -> bool:
+        """Send all that ``peer`` has; false when its socket takes no more now."""
+        if peer.letters:
+            self._pack(peer)
+        envelopes = peer.envelopes
+        while envelopes:
+            if not peer.outlet.send_nowait(envelopes[0]):
+                return False
+            del envelopes[0]
+            self._counts["messages_out"] += 1
+        return True
+
+    def _pack(self, peer: _Peer) -> None:
+        letters, peer.letters = peer.letters, []
+        self._counts["letters_out"] += len(letters)
+        data = encode_envelope(self.name, 0, letters)
+        if len(data) <= _ENVELOPE_BYTES or len(letters) == 1:
+            peer.envelopes.append(data)
+            return
+        middle = len(letters) // 2
+        for half in (letters[:middle], letters[middle:]):
+            peer.letters = half
+            self._pack(peer)
+
+    async def run(self) -> None:
+        """Send, for as long as it runs, what a flush had to leave behind."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._wake_runner.wait()
+                self._wake_runner = trio.Event()
+                blocked, self._blocked = self._blocked, {}
+                for peer in blocked.values():
+                    nursery.start_soon(self._send_when_possible, peer)
+
+    async def _send_when_possible(self, peer: _Peer) -> None:
+        while not peer.closed:
+            try:
+                await trio.lowlevel.wait_readable(peer.outlet.send_fd)
+            except trio.ClosedResourceError:
+                return
+            if peer.closed or self._send(peer):
+                break
+        peer.waiting = False
+
+    def forget(self, to: str) -> None:
+        """The mailbox ``to`` is gone for good: drop what is queued for it."""
+        self._dirty.pop(to, None)
+        self._blocked.pop(to, None)
+        peer = self._peers.pop(to, None)
+        if peer is not None:
+            self._close_peer(peer)
+
+    @staticmethod
+    def _close_peer(peer: _Peer) -> None:
+        peer.closed = True
+        trio.lowlevel.notify_closing(peer.outlet.send_fd)
+        peer.outlet.close()
+
+    # -------------------------------------------------------------- life
+    def statistics(self) -> Mapping[str, int]:
+        """Counters: messages and letters in and out, refused and dropped ones."""
+        return dict(self._counts)
+
+    def close(self) -> None:
+        """Close the mailbox and remove its file; idempotent."""
+        for to in list(self._peers):
+            self.forget(to)
+        trio.lowlevel.notify_closing(self._inbox.fd)
+        self._inbox.close()

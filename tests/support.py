@@ -1,0 +1,81 @@
+"""What tests with real processes share: waiting, finding and killing processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+T = TypeVar("T")
+
+DEADLINE_S = 30.0
+
+
+def wait_until(
+    condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S
+) -> T:
+    """Wait until ``condition()`` is true and return its value.
+
+    It looks every few milliseconds and fails loudly at the deadline.
+    """
+    end = time.monotonic() + deadline_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline_s:g} s: {what}")
+        time.sleep(0.005)
+
+
+def tree_processes(db_path: Path) -> list[psutil.Process]:
+    """All live processes of the tree that serves ``db_path``.
+
+    They are known by the database's path, which each has in its title or arguments.
+    """
+    marker = str(db_path.resolve())
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            arguments = " ".join(process.cmdline())
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if marker in arguments and "aurora" in arguments:
+            found.append(process)
+    return found
+
+
+def no_process_left(db_path: Path, deadline_s: float = 10.0) -> None:
+    """Fail unless all processes of the tree end within the deadline."""
+    wait_until(
+        lambda: not tree_processes(db_path),
+        f"processes of {db_path} have ended",
+        deadline_s,
+    )
+
+
+@contextmanager
+def python(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that runs ``script``; killed at the end if it still lives."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
