@@ -1,0 +1,74 @@
+"""Records: a document with its id and the change that wrote it, as one run of bytes.
+
+Used in every process; holds no state. Storage keeps records, queries carry them, and
+whoever needs a document takes the body apart::
+
+    offset  size  what
+    0       8     LSN of the change that wrote this version, unsigned, big-endian
+    8       1     n, the length of the id in bytes
+    9       n     the id, UTF-8
+    9 + n   rest  the body: the fields as one msgpack map
+
+A part taken from a ``memoryview`` is a ``memoryview`` on the same memory.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from aurora_actors.errors import CorruptionError
+from aurora_actors.schema.values import Buffer
+
+__all__ = ["pack_record", "record_body", "record_id", "record_lsn", "unpack_record"]
+
+_HEAD: Final = Struct(">QB")
+_HEAD_SIZE: Final = _HEAD.size
+_pack, _unpack = _HEAD.pack, _HEAD.unpack_from
+
+
+def pack_record(lsn: int, document_id: str, body: Buffer) -> bytes:
+    """Put a record together; the id is one that ``check_id`` has passed."""
+    name = document_id.encode()
+    return b"".join((_pack(lsn, len(name)), name, body))
+
+
+def unpack_record(record: Buffer) -> tuple[int, str, Buffer]:
+    """The LSN, the id and the body.
+
+    Raises:
+        CorruptionError: ``record`` is too short, or its id is not UTF-8.
+    """
+    lsn, end = _head(record)
+    return lsn, _text(record, end), record[end:]
+
+
+def record_lsn(record: Buffer) -> int:
+    """The LSN of the change that wrote this version."""
+    return _head(record)[0]
+
+
+def record_id(record: Buffer) -> str:
+    """The document's id."""
+    return _text(record, _head(record)[1])
+
+
+def record_body(record: Buffer) -> Buffer:
+    """The encoded fields."""
+    return record[_head(record)[1] :]
+
+
+def _head(record: Buffer) -> tuple[int, int]:
+    if len(record) > _HEAD_SIZE:
+        lsn, size = _unpack(record)
+        end = _HEAD_SIZE + size
+        if end < len(record):  # a body is at least one byte
+            return lsn, end
+    raise CorruptionError(f"a record of {len(record)} bytes is cut short")
+
+
+def _text(record: Buffer, end: int) -> str:
+    try:
+        return str(record[_HEAD_SIZE:end], "utf-8")
+    except UnicodeDecodeError as exc:
+        raise CorruptionError(f"the id of a record is not UTF-8: {exc}") from exc
