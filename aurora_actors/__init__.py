@@ -1,3 +1,158 @@
-"""Embedded real-time document database, built from supervised actor processes."""
+"""aurora-actors: an embedded document database, built from supervised processes.
+
+``async with Aurora.open("myapp.db") as db`` under trio or asyncio, and
+``with blocking.open("myapp.db") as db`` without either. Everything public can be
+imported from here; names are loaded when they are first used, because a program that
+only catches an error should not wait for sockets and event loops to be imported.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aurora_actors import blocking
+    from aurora_actors.client.database import Aurora
+    from aurora_actors.client.document import Document
+    from aurora_actors.client.query import Query
+    from aurora_actors.client.stream import DocumentStream
+    from aurora_actors.config import (
+        AuroraConfig,
+        ColdStoreMode,
+        DurabilityMode,
+        EvictionPolicy,
+    )
+    from aurora_actors.errors import (
+        AuroraError,
+        CollectionExistsError,
+        CollectionNotFoundError,
+        ConfigError,
+        ConflictError,
+        CorruptionError,
+        DataError,
+        InternalError,
+        InvalidFilterError,
+        LaggedError,
+        LimitExceededError,
+        NotFoundError,
+        OverloadedError,
+        PermissionDeniedError,
+        ProtocolError,
+        QuerySyntaxError,
+        QueryValidationError,
+        StorageFullError,
+        TimeoutError_,
+        TreeDownError,
+        UnavailableError,
+        UniqueViolationError,
+        UsageError,
+        ValidationError,
+    )
+    from aurora_actors.messages.supervision import ActorStatus, TreeStatus
+    from aurora_actors.query.filters import Filter, FilterBuilder, field
+    from aurora_actors.query.plan import Plan
+    from aurora_actors.schema.models import Indexed, Unique
+    from aurora_actors.schema.patch import (
+        AddToSet,
+        Decrement,
+        Increment,
+        Pull,
+        Push,
+        Unset,
+    )
+    from aurora_actors.schema.types import (
+        CollectionDefinition,
+        FieldDefinition,
+        FieldType,
+    )
+
+__all__ = [
+    "ActorStatus",
+    "AddToSet",
+    "Aurora",
+    "AuroraConfig",
+    "AuroraError",
+    "ColdStoreMode",
+    "CollectionDefinition",
+    "CollectionExistsError",
+    "CollectionNotFoundError",
+    "ConfigError",
+    "ConflictError",
+    "CorruptionError",
+    "DataError",
+    "Decrement",
+    "Document",
+    "DocumentStream",
+    "DurabilityMode",
+    "EvictionPolicy",
+    "FieldDefinition",
+    "FieldType",
+    "Filter",
+    "FilterBuilder",
+    "Increment",
+    "Indexed",
+    "InternalError",
+    "InvalidFilterError",
+    "LaggedError",
+    "LimitExceededError",
+    "NotFoundError",
+    "OverloadedError",
+    "PermissionDeniedError",
+    "Plan",
+    "ProtocolError",
+    "Pull",
+    "Push",
+    "Query",
+    "QuerySyntaxError",
+    "QueryValidationError",
+    "StorageFullError",
+    "TimeoutError_",
+    "TreeDownError",
+    "TreeStatus",
+    "UnavailableError",
+    "Unique",
+    "UniqueViolationError",
+    "Unset",
+    "UsageError",
+    "ValidationError",
+    "blocking",
+    "field",
+]
+
+_HOMES = {
+    "client.database": ("Aurora",),
+    "client.document": ("Document",),
+    "client.query": ("Query",),
+    "client.stream": ("DocumentStream",),
+    "config": ("AuroraConfig", "ColdStoreMode", "DurabilityMode", "EvictionPolicy"),
+    "messages.supervision": ("ActorStatus", "TreeStatus"),
+    "query.filters": ("Filter", "FilterBuilder", "field"),
+    "query.plan": ("Plan",),
+    "schema.models": ("Indexed", "Unique"),
+    "schema.patch": (
+        "AddToSet",
+        "Decrement",
+        "Increment",
+        "Pull",
+        "Push",
+        "Unset",
+    ),
+    "schema.types": ("CollectionDefinition", "FieldDefinition", "FieldType"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name == "blocking":
+        return import_module("aurora_actors.blocking")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOME_OF.get(name, "errors")
+    value = getattr(import_module(f"aurora_actors.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -65,10 +65,13 @@ def no_process_left(db_path: Path, deadline_s: float = 10.0) -> None:
 
 
 @contextmanager
-def python(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def python(
+    script: str, *arguments: str, stdin: bool = False
+) -> Iterator[subprocess.Popen[str]]:
     """A Python process that runs ``script``; killed at the end if it still lives."""
     process = subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
+        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -78,4 +81,5 @@ def python(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-        process.communicate()
+        if process.stdout is not None and not process.stdout.closed:
+            process.communicate()

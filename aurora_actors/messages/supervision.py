@@ -2,8 +2,8 @@
 
 With the zygote it speaks over a socket pair, with actors over mailboxes, and with
 applications over a Unix stream socket (``attach.sock``) whose end of file tells each
-side that the other has gone. On streams and the socket pair a message is preceded by
-its length as an unsigned 32-bit big-endian number.
+side that the other has gone. On streams a message is preceded by its length (see
+``messages.framing``); the socket pair keeps boundaries: one packet is one message.
 """
 
 from __future__ import annotations

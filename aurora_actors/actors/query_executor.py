@@ -1,0 +1,339 @@
+"""A query executor: one of N processes that run queries over snapshots.
+
+It owns no data. Each query runs in a task of its own on one snapshot, in steps of a
+few milliseconds between which the others have their turn, and sends its result in
+chunks as the asker grants credit. ``update`` and ``delete`` by query find their rows
+here and are carried out by storage, whose outcome is passed on to the asker.
+
+Invariants:
+
+* A query is known by (asker, request id); a repeat of one that runs is ignored.
+* Whatever ends a query (result, error, deadline, cancellation, the asker's end) closes
+  its snapshot, so that no old version of the data is kept alive for it.
+* A statement sent to storage is sent again when storage has been restarted; storage
+  knows it by the asker's request, so it takes effect once.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+import trio
+
+from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
+from aurora_actors.errors import (
+    AuroraError,
+    ConflictError,
+    ProtocolError,
+    TimeoutError_,
+)
+from aurora_actors.messages.base import Failure, Mail, Message
+from aurora_actors.messages.query import (
+    CancelQuery,
+    ChangeDocuments,
+    Explain,
+    ExplainReply,
+    GrantCredit,
+    ResultChunk,
+    RunQuery,
+    decode_query_request,
+)
+from aurora_actors.messages.storage import (
+    ChangeMatching,
+    ReadStatistics,
+    Statistics,
+    StorageReply,
+    decode_storage_reply,
+)
+from aurora_actors.messages.supervision import (
+    ActorReady,
+    ActorSpec,
+    ClientGone,
+    ShutDown,
+)
+from aurora_actors.query.cache import DocumentCache
+from aurora_actors.query.execute import explain_query, matching_rows, run_query
+from aurora_actors.query.plan import encode_plan
+from aurora_actors.storage.reader import DataReader
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+STORAGE = "storage"
+_MAX_CONFLICTS = 20
+
+_Key = tuple[str, int]
+
+
+def main(spec: ActorSpec, lifeline_fd: int) -> None:
+    """Run one query executor; the entry point the supervisor starts."""
+    run_actor(spec, lifeline_fd, serve)
+
+
+async def serve(context: ActorContext) -> None:
+    """Open the database for reading and serve the mailbox until told to stop."""
+    config = context.config
+    with DataReader.open(
+        config.path, max_size_gb=config.max_size_gb, max_readers=config.max_readers
+    ) as reader:
+        actor = ExecutorActor(reader, context)
+        context.ready()
+        await actor.serve()
+
+
+class _Running:
+    """A query under way: its credit and the scope that ends it."""
+
+    def __init__(self, credit: int) -> None:
+        self.scope = trio.CancelScope()
+        self._credit = credit
+        self._granted = trio.Event()
+
+    def grant(self, chunks: int) -> None:
+        """Let ``chunks`` more be sent."""
+        self._credit += max(0, chunks)
+        self._granted.set()
+
+    async def take(self) -> None:
+        """Wait until one chunk may be sent."""
+        while self._credit <= 0:
+            self._granted = trio.Event()
+            await self._granted.wait()
+        self._credit -= 1
+
+
+class _Statement:
+    """A change that storage is asked to carry out."""
+
+    def __init__(self, request: ChangeMatching) -> None:
+        self.request = request
+        self.reply: StorageReply | None = None
+        self.answered = trio.Event()
+
+
+class ExecutorActor:
+    """The mailbox loop around the query engine."""
+
+    def __init__(self, reader: DataReader, context: ActorContext) -> None:
+        self._reader = reader
+        self._channel = context.channel
+        self._name = context.spec.name
+        config = context.config
+        self._cache = DocumentCache(
+            config.hot_cache_size_mb << 20, config.eviction_policy
+        )
+        self._running: dict[_Key, _Running] = {}
+        self._statements: dict[int, _Statement] = {}
+        self._last_statement = 0
+        self._stopping = False
+        self._counts = dict.fromkeys(("queries", "statements", "chunks", "failures"), 0)
+        self._nursery: trio.Nursery
+        context.statistics = self.statistics
+
+    def statistics(self) -> dict[str, int | float]:
+        """Counters of this executor and its cache."""
+        return {
+            **self._counts,
+            "running": len(self._running),
+            **self._cache.statistics(),
+        }
+
+    async def serve(self) -> None:
+        """Serve the mailbox until the supervisor says to shut down."""
+        async with trio.open_nursery() as self._nursery:
+            while not self._stopping:
+                for mail in await self._channel.receive():
+                    self._take(mail)
+                self._channel.flush()
+            self._nursery.cancel_scope.cancel()
+
+    # -------------------------------------------------------------- mail
+    def _take(self, mail: Mail) -> None:
+        if mail.sender == SUPERVISOR:
+            self._obey(mail)
+        elif mail.sender == STORAGE:
+            self._take_replies(mail)
+        else:
+            for letter in mail.letters:
+                self._take_request((mail.sender, letter.request_id), letter.body)
+
+    def _obey(self, mail: Mail) -> None:
+        for order in orders(mail):
+            match order:
+                case ShutDown():
+                    self._stopping = True
+                case ClientGone(client=client):
+                    for key in [key for key in self._running if key[0] == client]:
+                        self._running[key].scope.cancel()
+                    self._channel.forget(client)
+                case ActorReady(name=name):
+                    if name == STORAGE:
+                        for number, statement in self._statements.items():
+                            self._channel.queue(STORAGE, number, statement.request)
+
+    def _take_replies(self, mail: Mail) -> None:
+        for letter in mail.letters:
+            statement = self._statements.pop(letter.request_id, None)
+            if statement is not None:
+                statement.reply = decode_storage_reply(letter.body)
+                statement.answered.set()
+
+    def _take_request(self, key: _Key, body: msgspec.Raw) -> None:
+        try:
+            request = decode_query_request(body)
+        except msgspec.DecodeError as exc:
+            error = ProtocolError(
+                f"the executor does not understand the request: {exc}"
+            )
+            self._reply(key, Failure.of(error, self._name))
+            return
+        match request:
+            case GrantCredit(query_id=number, chunks=chunks):
+                if (running := self._running.get((key[0], number))) is not None:
+                    running.grant(chunks)
+            case CancelQuery(query_id=number):
+                if (running := self._running.get((key[0], number))) is not None:
+                    running.scope.cancel()
+            case ReadStatistics():
+                self._reply(key, Statistics(values=self.statistics()))
+            case _:
+                self._start(key, request)
+
+    def _reply(self, key: _Key, reply: Message) -> None:
+        self._channel.queue(key[0], key[1], reply)
+
+    # -------------------------------------------------------------- queries
+    def _start(self, key: _Key, request: RunQuery | ChangeDocuments | Explain) -> None:
+        if key in self._running:
+            return
+        credit = request.credit if isinstance(request, RunQuery) else 0
+        running = self._running[key] = _Running(credit)
+        running.scope.deadline = trio.current_time() + request.deadline_s
+        self._nursery.start_soon(self._run, key, request, running)
+
+    async def _run(
+        self,
+        key: _Key,
+        request: RunQuery | ChangeDocuments | Explain,
+        running: _Running,
+    ) -> None:
+        deadline = running.scope.deadline
+        try:
+            with running.scope:
+                await self._carry_out(key, request, running)
+            if running.scope.cancelled_caught and trio.current_time() >= deadline:
+                text = f"the query did not finish within {request.deadline_s:g} s"
+                self._fail(key, TimeoutError_(text))
+        except AuroraError as exc:
+            self._fail(key, exc)
+        except Exception as exc:
+            logger.exception("a query failed", extra={"asker": key[0]})
+            self._fail(key, exc)
+        finally:
+            del self._running[key]
+        self._channel.flush()
+
+    def _fail(self, key: _Key, error: Exception) -> None:
+        self._counts["failures"] += 1
+        self._reply(key, Failure.of(error, self._name))
+
+    async def _carry_out(
+        self,
+        key: _Key,
+        request: RunQuery | ChangeDocuments | Explain,
+        running: _Running,
+    ) -> None:
+        match request:
+            case RunQuery():
+                self._counts["queries"] += 1
+                await self._send_result(key, request, running)
+            case Explain():
+                with self._reader.snapshot() as snapshot:
+                    plan = explain_query(snapshot, request.query, cache=self._cache)
+                self._reply(key, ExplainReply(plan=encode_plan(plan)))
+            case ChangeDocuments():
+                self._counts["statements"] += 1
+                self._reply(key, await self._change(key, request))
+
+    async def _send_result(
+        self, key: _Key, request: RunQuery, running: _Running
+    ) -> None:
+        with self._reader.snapshot() as snapshot:
+            execution = run_query(snapshot, request.query, cache=self._cache)
+            number = 0
+            held: list[bytes] = []
+            for records in execution.steps():
+                if not records:
+                    await trio.lowlevel.checkpoint()
+                    continue
+                if held:
+                    await running.take()
+                    self._chunk(key, held, number, snapshot.lsn, execution.count)
+                    self._channel.flush()
+                    number += 1
+                    await trio.lowlevel.checkpoint()
+                held = records
+            await running.take()
+            self._chunk(key, held, number, snapshot.lsn, execution.count, final=True)
+
+    def _chunk(
+        self,
+        key: _Key,
+        records: list[bytes],
+        number: int,
+        lsn: int,
+        count: int,
+        *,
+        final: bool = False,
+    ) -> None:
+        self._counts["chunks"] += 1
+        chunk = ResultChunk(
+            records=records, number=number, final=final, lsn=lsn, count=count
+        )
+        self._reply(key, chunk)
+
+    # -------------------------------------------------------------- statements
+    async def _change(self, key: _Key, request: ChangeDocuments) -> Message:
+        for _attempt in range(_MAX_CONFLICTS):
+            reply = await self._ask_storage(await self._prepare(key, request))
+            if not isinstance(reply, Failure) or reply.code != ConflictError.code:
+                return reply
+        return Failure.of(
+            ConflictError(
+                f"the collection changed {_MAX_CONFLICTS} times while the statement "
+                "chose its documents by order or limit; try again"
+            ),
+            self._name,
+        )
+
+    async def _prepare(self, key: _Key, request: ChangeDocuments) -> ChangeMatching:
+        query = request.query
+        rows: list[int] = []
+        with self._reader.snapshot() as snapshot:
+            for found in matching_rows(snapshot, query, cache=self._cache):
+                rows.extend(found)
+                await trio.lowlevel.checkpoint()
+            return ChangeMatching(
+                client=key[0],
+                client_request_id=key[1],
+                collection=query.collection,
+                rows=rows,
+                snapshot_lsn=snapshot.lsn,
+                predicate=query.predicate,
+                patch=request.patch,
+                exact=query.limit is not None or query.offset > 0,
+            )
+
+    async def _ask_storage(self, request: ChangeMatching) -> StorageReply:
+        self._last_statement += 1
+        number = self._last_statement
+        statement = self._statements[number] = _Statement(request)
+        try:
+            self._channel.post(STORAGE, number, request)
+            await statement.answered.wait()
+        finally:
+            self._statements.pop(number, None)
+        assert statement.reply is not None  # noqa: S101 - set before the event
+        return statement.reply

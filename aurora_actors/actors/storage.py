@@ -1,0 +1,195 @@
+"""The storage actor: the only writer of a database.
+
+It drains its mailbox and hands the whole turn's mutations to the engine as one group
+commit, then answers all of them. What it owns, promises and writes is described in
+``aurora_actors.storage``; here are only the mailbox and the clock.
+
+Replies leave after the commit they speak of, in the order of the requests. A mutation
+that a query executor sends on behalf of a client is remembered under the client's own
+request, but answered to the executor.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import trio
+
+from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
+from aurora_actors.errors import AuroraError, ProtocolError
+from aurora_actors.messages.base import Failure, Mail, Message
+from aurora_actors.messages.storage import (
+    ChangeMatching,
+    Checkpoint,
+    ForgetClient,
+    LogSynced,
+    Operation,
+    ReadStatistics,
+    Statistics,
+    StorageRequest,
+    SyncLog,
+    Written,
+    decode_storage_request,
+)
+from aurora_actors.messages.supervision import (
+    ActorReady,
+    ActorSpec,
+    ClientGone,
+    ShutDown,
+)
+from aurora_actors.query.compile import compile_predicate
+from aurora_actors.query.predicate import decode_predicate
+from aurora_actors.storage.engine import Engine, StorageCall
+from aurora_actors.storage.operations import Predicate
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+
+def main(spec: ActorSpec, lifeline_fd: int) -> None:
+    """Run the storage process; the entry point the supervisor starts."""
+    run_actor(spec, lifeline_fd, serve)
+
+
+async def serve(context: ActorContext) -> None:
+    """Recover the database, then serve the mailbox until told to stop."""
+    engine = Engine.open(
+        context.config,
+        compile_predicate=compile_encoded,
+        tree_id=context.spec.tree_id,
+    )
+    try:
+        actor = StorageActor(engine, context)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(actor.keep_house)
+            context.ready()
+            await actor.serve()
+            nursery.cancel_scope.cancel()
+    finally:
+        engine.close()
+
+
+def compile_encoded(predicate: bytes) -> Predicate:
+    """Compile a predicate as it travels; an empty one matches everything."""
+    if not predicate:
+        return _everything
+    return compile_predicate(decode_predicate(predicate))
+
+
+def _everything(_fields: dict[str, object], _document_id: str) -> bool:
+    return True
+
+
+class _Asker(NamedTuple):
+    """To whom a reply goes."""
+
+    name: str
+    request_id: int
+
+
+class StorageActor:
+    """The mailbox loop around an :class:`Engine`."""
+
+    def __init__(self, engine: Engine, context: ActorContext) -> None:
+        self._engine = engine
+        self._channel = context.channel
+        self._name = context.spec.name
+        config = context.config
+        self._batch_size = config.write_buffer_size
+        if not config.enable_write_buffering:
+            self._batch_size = 1
+        self._stopping = False
+        context.lsn = lambda: engine.lsn
+        context.statistics = engine.statistics
+
+    async def serve(self) -> None:
+        """Serve the mailbox until the supervisor says to shut down."""
+        while not self._stopping:
+            self._turn(await self._channel.receive())
+
+    async def keep_house(self) -> None:
+        """Sync the log, take checkpoints and trim when the engine says it is time."""
+        while True:
+            await trio.sleep(self._engine.due())
+            self._engine.background()
+
+    # -------------------------------------------------------------- one turn
+    def _turn(self, mails: Sequence[Mail]) -> None:
+        calls: list[StorageCall] = []
+        askers: list[_Asker] = []
+        for mail in mails:
+            if mail.sender == SUPERVISOR:
+                self._obey(mail)
+                continue
+            for letter in mail.letters:
+                asker = _Asker(mail.sender, letter.request_id)
+                request = self._decode(asker, letter.body)
+                if request is None:
+                    continue
+                if isinstance(request, Operation):
+                    calls.append(_call(mail, letter.request_id, request))
+                    askers.append(asker)
+                    continue
+                # What is asked after a write speaks of the state after it.
+                self._commit(calls, askers)
+                calls, askers = [], []
+                self._reply(asker, self._answer(request))
+        self._commit(calls, askers)
+        self._channel.flush()
+
+    def _decode(self, asker: _Asker, body: msgspec.Raw) -> StorageRequest | None:
+        try:
+            return decode_storage_request(body)
+        except msgspec.DecodeError as exc:
+            error = ProtocolError(f"storage does not understand the request: {exc}")
+            self._reply(asker, Failure.of(error, self._name))
+            return None
+
+    def _commit(self, calls: Sequence[StorageCall], askers: Sequence[_Asker]) -> None:
+        size = self._batch_size
+        for start in range(0, len(calls), size):
+            replies = self._engine.execute(calls[start : start + size])
+            for asker, reply in zip(askers[start : start + size], replies, strict=True):
+                self._channel.queue(asker.name, asker.request_id, reply)
+
+    def _answer(self, request: StorageRequest) -> Message:
+        try:
+            match request:
+                case SyncLog():
+                    return LogSynced(lsn=self._engine.sync())
+                case Checkpoint():
+                    self._engine.checkpoint()
+                    return LogSynced(lsn=self._engine.lsn)
+                case ReadStatistics():
+                    return Statistics(values=dict(self._engine.statistics()))
+                case ForgetClient(client=client):
+                    self._engine.forget_client(client)
+                    return Written(lsn=0, synced=False, affected=0)
+                case _:
+                    raise ProtocolError(f"unexpected request {type(request).__name__}")
+        except AuroraError as exc:
+            return Failure.of(exc, self._name)
+
+    def _reply(self, asker: _Asker, reply: Message) -> None:
+        self._channel.queue(asker.name, asker.request_id, reply)
+
+    def _obey(self, mail: Mail) -> None:
+        for order in orders(mail):
+            match order:
+                case ShutDown():
+                    self._stopping = True
+                case ClientGone(client=client):
+                    self._channel.forget(client)
+                    self._engine.forget_client(client)
+                case ActorReady():
+                    pass  # storage waits for nobody's answer
+
+
+def _call(mail: Mail, request_id: int, request: Operation) -> StorageCall:
+    if isinstance(request, ChangeMatching):
+        return StorageCall(request.client, request.client_request_id, 0, request)
+    return StorageCall(mail.sender, request_id, mail.floor, request)

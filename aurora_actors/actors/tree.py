@@ -1,0 +1,56 @@
+"""Which actors a database's tree has, in the order in which they start.
+
+This is data for the supervisor, which knows actors only as child specs.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from aurora_actors.config import AuroraConfig
+
+__all__ = ["PRELOAD", "ActorPlan", "actor_entries"]
+
+PRELOAD: Final = (
+    "aurora_actors.actors.storage",
+    "aurora_actors.actors.query_executor",
+)
+"""Modules the zygote imports before it forks, so that actors share them."""
+
+
+class ActorPlan(NamedTuple):
+    """One actor to be started.
+
+    Attributes:
+        name: Its mailbox's name.
+        entry: ``package.module:function``.
+        order: Actors of one order start together, after all of a lower order are
+            ready; they stop in the reverse order.
+        grace_s: How long it may take to finish when it is told to stop.
+    """
+
+    name: str
+    entry: str
+    order: int
+    grace_s: float
+
+
+def actor_entries(config: AuroraConfig) -> list[ActorPlan]:
+    """The actors that ``config`` asks for, in start order."""
+    grace_s = config.shutdown_grace_s
+    executors = [
+        ActorPlan(
+            name=f"query_executor-{number}",
+            entry="aurora_actors.actors.query_executor:main",
+            order=20,
+            grace_s=grace_s,
+        )
+        for number in range(config.executors)
+    ]
+    storage = ActorPlan(
+        name="storage",
+        entry="aurora_actors.actors.storage:main",
+        order=0,
+        grace_s=grace_s,
+    )
+    return [storage, *executors]

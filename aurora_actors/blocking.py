@@ -1,0 +1,322 @@
+"""The database for scripts and threads: the same methods, without ``await``.
+
+``with blocking.open("myapp.db") as db: db.insert_into("users", {"name": "Alice"})``.
+Any number of threads may use one database object at once; no thread and no event loop
+runs behind it. Each method drives the coroutine of the same name, whose waits block
+here, and promises what that one promises.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterable, Coroutine, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Generic, Self, TypeVar, Unpack, cast, overload
+
+from aurora_actors.client.builder import QueryBuilder, asked_of
+from aurora_actors.client.database import Aurora as AsyncAurora, session_of
+from aurora_actors.client.document import Document
+from aurora_actors.client.opening import open_blocking
+from aurora_actors.client.query import Query
+from aurora_actors.client.settings import Settings, check_settings
+from aurora_actors.client.stream import DocumentStream
+from aurora_actors.config import AuroraConfig
+from aurora_actors.errors import InternalError, UsageError
+from aurora_actors.messages.supervision import TreeStatus
+from aurora_actors.query.plan import Plan
+from aurora_actors.schema.types import CollectionDefinition, FieldDefinition, FieldType
+
+__all__ = ["Aurora", "BlockingQuery", "BlockingStream", "open", "with_config"]
+
+M = TypeVar("M")
+T = TypeVar("T")
+
+
+def _run(coroutine: Coroutine[object, object, T]) -> T:
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)
+    coroutine.close()
+    raise InternalError("a call without an event loop tried to wait for one")
+
+
+class BlockingStream(Iterator[T], Generic[T]):
+    """The results of a query, in order, a bounded number of them in memory."""
+
+    def __init__(self, stream: DocumentStream[T]) -> None:
+        self._stream = stream
+
+    def __next__(self) -> T:
+        try:
+            return _run(self._stream.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Give up what was not read; closing again does nothing."""
+        _run(self._stream.aclose())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class BlockingQuery(QueryBuilder[T]):
+    """A query on one collection; see :class:`aurora_actors.Query`."""
+
+    __slots__ = ()
+
+    def _asynchronous(self) -> Query[T]:
+        return Query(self._session, self._asked)
+
+    def select(self, *fields: str) -> BlockingQuery[Document]:
+        """Give documents with only these fields; dotted names keep their nesting."""
+        return cast("BlockingQuery[Document]", self._selecting(fields))
+
+    def collect(self, *, timeout: float | None = None) -> list[T]:
+        """Run the query and give all results."""
+        return _run(self._asynchronous().collect(timeout=timeout))
+
+    def first_one(self, *, timeout: float | None = None) -> T | None:
+        """The first result, or ``None`` when there is none."""
+        return _run(self._asynchronous().first_one(timeout=timeout))
+
+    def one(self, *, timeout: float | None = None) -> T:
+        """The only result; ``NotFoundError`` or ``UsageError`` unless it is one."""
+        return _run(self._asynchronous().one(timeout=timeout))
+
+    def count(self, *, timeout: float | None = None) -> int:
+        """How many results there are."""
+        return _run(self._asynchronous().count(timeout=timeout))
+
+    def exists(self, *, timeout: float | None = None) -> bool:
+        """Whether there is a result."""
+        return _run(self._asynchronous().exists(timeout=timeout))
+
+    def stream(self, *, timeout: float | None = None) -> BlockingStream[T]:
+        """The results one by one, in constant memory."""
+        return BlockingStream(self._asynchronous().stream(timeout=timeout))
+
+    def explain(self, *, timeout: float | None = None) -> Plan:
+        """Run the query and tell how: access, rows read, time of each step."""
+        return _run(self._asynchronous().explain(timeout=timeout))
+
+    def update(
+        self, patch: Mapping[str, object], *, timeout: float | None = None
+    ) -> int:
+        """Change every document that matches, all or none; returns their number."""
+        return _run(self._asynchronous().update(patch, timeout=timeout))
+
+    def delete(self, *, timeout: float | None = None) -> int:
+        """Remove every document that matches, all or none; returns their number."""
+        return _run(self._asynchronous().delete(timeout=timeout))
+
+
+class Aurora:
+    """A database for threads; see :class:`aurora_actors.Aurora` for every method."""
+
+    def __init__(self, config: AuroraConfig, *, compares: bool) -> None:
+        self._db = AsyncAurora(config, compares=compares, opener=open_blocking)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], **settings: Unpack[Settings]) -> Self:
+        """The database at ``path``, to be entered with ``with``."""
+        check_settings(settings)
+        config = AuroraConfig(db_path=os.fspath(path), **settings)
+        return cls(config, compares=bool(settings))
+
+    @classmethod
+    def with_config(cls, config: AuroraConfig) -> Self:
+        """The database that ``config`` describes; a running tree must have the same."""
+        return cls(config, compares=True)
+
+    def __enter__(self) -> Self:
+        _run(self._db.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the database; the last to leave stops its processes."""
+        _run(self._db.close())
+
+    @property
+    def config(self) -> AuroraConfig:
+        """The settings in force: the running tree's, once open."""
+        return self._db.config
+
+    # -------------------------------------------------------------- collections
+    def new_collection(
+        self,
+        collection: str | type,
+        fields: Mapping[str, FieldDefinition | FieldType] | None = None,
+        *,
+        open: bool = False,  # noqa: A002 - the word of the query language
+        timeout: float | None = None,
+    ) -> bool:
+        """Define a collection; returns whether it is new."""
+        return _run(
+            self._db.new_collection(collection, fields, open=open, timeout=timeout)
+        )
+
+    def list_collections(self, *, timeout: float | None = None) -> list[str]:
+        """The names of all collections, sorted."""
+        return _run(self._db.list_collections(timeout=timeout))
+
+    def collection_definition(
+        self, collection: str | type, *, timeout: float | None = None
+    ) -> CollectionDefinition:
+        """The definition of a collection."""
+        return _run(self._db.collection_definition(collection, timeout=timeout))
+
+    def drop_collection(
+        self, collection: str | type, *, timeout: float | None = None
+    ) -> None:
+        """Remove a collection and its documents."""
+        _run(self._db.drop_collection(collection, timeout=timeout))
+
+    # -------------------------------------------------------------- documents
+    def insert_into(
+        self,
+        collection: str | type,
+        document: Mapping[str, object] | object,
+        *,
+        timeout: float | None = None,
+    ) -> str:
+        """Insert one document and return its id."""
+        return _run(self._db.insert_into(collection, document, timeout=timeout))
+
+    def insert_many(
+        self,
+        collection: str | type,
+        documents: Iterable[object],
+        *,
+        timeout: float | None = None,
+    ) -> list[str]:
+        """Insert many documents and return their ids, in order."""
+        if isinstance(documents, AsyncIterable):
+            raise UsageError("an asynchronous iterable needs an event loop")
+        return _run(self._db.insert_many(collection, documents, timeout=timeout))
+
+    @overload
+    def get_document(
+        self, collection: str, document_id: str, *, timeout: float | None = None
+    ) -> Document | None: ...
+    @overload
+    def get_document(
+        self, collection: type[M], document_id: str, *, timeout: float | None = None
+    ) -> M | None: ...
+    def get_document(
+        self,
+        collection: str | type[M],
+        document_id: str,
+        *,
+        timeout: float | None = None,
+    ) -> Document | M | None:
+        """The document with this id, or ``None``; a model's instance for a model."""
+        return _run(self._db.get_document(collection, document_id, timeout=timeout))
+
+    def update_document(
+        self,
+        collection: str | type,
+        document_id: str,
+        patch: Mapping[str, object],
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Merge ``patch`` into a document."""
+        _run(self._db.update_document(collection, document_id, patch, timeout=timeout))
+
+    def replace_document(
+        self,
+        collection: str | type,
+        document_id: str,
+        document: Mapping[str, object] | object,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Put ``document`` in the place of an existing one, which keeps its id."""
+        _run(
+            self._db.replace_document(
+                collection, document_id, document, timeout=timeout
+            )
+        )
+
+    def upsert(
+        self,
+        collection: str | type,
+        document_id: str,
+        patch: Mapping[str, object],
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Merge ``patch`` into the document, or insert what it makes of nothing."""
+        _run(self._db.upsert(collection, document_id, patch, timeout=timeout))
+
+    def delete_document(
+        self, collection: str | type, document_id: str, *, timeout: float | None = None
+    ) -> bool:
+        """Remove a document; returns whether there was one."""
+        return _run(self._db.delete_document(collection, document_id, timeout=timeout))
+
+    # -------------------------------------------------------------- queries
+    @overload
+    def query(self, collection: str) -> BlockingQuery[Document]: ...
+    @overload
+    def query(self, collection: type[M]) -> BlockingQuery[M]: ...
+    def query(
+        self, collection: str | type[M]
+    ) -> BlockingQuery[Document] | BlockingQuery[M]:
+        """A query on a collection, by name or by model class."""
+        return BlockingQuery(session_of(self._db), asked_of(collection))
+
+    # -------------------------------------------------------------- housekeeping
+    def stats(
+        self, *, timeout: float | None = None
+    ) -> dict[str, dict[str, int | float]]:
+        """The counters of storage and of each query executor, by actor."""
+        return _run(self._db.stats(timeout=timeout))
+
+    def status(self, *, timeout: float | None = None) -> TreeStatus:
+        """The processes of the database: state, restarts, memory."""
+        return _run(self._db.status(timeout=timeout))
+
+    def checkpoint(self, *, timeout: float | None = None) -> int:
+        """Sync the data file and trim the log behind it; returns the LSN reached."""
+        return _run(self._db.checkpoint(timeout=timeout))
+
+    def sync(self, *, timeout: float | None = None) -> int:
+        """Make all that was acknowledged survive power loss; returns its LSN."""
+        return _run(self._db.sync(timeout=timeout))
+
+
+def open(path: str | os.PathLike[str], **settings: Unpack[Settings]) -> Aurora:  # noqa: A001
+    """The database at ``path``, to be entered with ``with``.
+
+    Starts the database's processes, or joins those that run. Without settings a running
+    tree is taken as it is.
+
+    Raises:
+        ConfigError: a setting is unknown or out of range; on entering, the running
+            tree has other settings.
+    """
+    return Aurora.open(path, **settings)
+
+
+def with_config(config: AuroraConfig) -> Aurora:
+    """The database that ``config`` describes; a running tree must have the same."""
+    return Aurora.with_config(config)

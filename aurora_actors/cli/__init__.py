@@ -1,0 +1,3 @@
+"""The aurora command line."""
+
+from __future__ import annotations

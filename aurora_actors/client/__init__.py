@@ -1,0 +1,3 @@
+"""The proxy: what an application talks to."""
+
+from __future__ import annotations

@@ -1,0 +1,163 @@
+"""The shell for event loops: trio and asyncio alike.
+
+What differs between the loops is in :mod:`aurora_actors.client.loops`. All of it runs
+in the loop's thread; nothing here is thread-safe.
+"""
+
+from __future__ import annotations
+
+import anyio
+import anyio.to_thread
+
+from aurora_actors.client.link import Link
+from aurora_actors.client.loops import current_driver
+from aurora_actors.client.requests import (
+    NO_DEADLINE,
+    Call,
+    Pending,
+    Reply,
+    ResultStream,
+)
+from aurora_actors.messages.base import Message
+from aurora_actors.messages.query import ResultChunk, RunQuery
+from aurora_actors.messages.supervision import ReadStatus
+
+__all__ = ["AsyncShell"]
+
+
+class AsyncShell:
+    """Requests and replies in an event loop.
+
+    Args:
+        link: The sockets, which the shell owns from now on.
+        timeout_s: The time allowed for a call that names none.
+    """
+
+    def __init__(self, link: Link, timeout_s: float) -> None:
+        self._link = link
+        self._timeout_s = timeout_s
+        self._driver = current_driver(link)
+        self._is_closed = False
+        self.cancel_point = self._driver.cancel_point
+        self.executors = link.executors
+        self.pick_executor = link.pick_executor
+        self.breathe = self._driver.breathe
+        self._driver.start()
+
+    def _deadline(self, timeout: float | None) -> float:
+        return self._driver.now() + (self._timeout_s if timeout is None else timeout)
+
+    async def call(
+        self,
+        destination: str,
+        message: Message,
+        timeout: float | None = None,
+        size: int = 512,
+    ) -> Reply:
+        """Ask and wait; an error that comes back is raised."""
+        if self.cancel_point is not None:
+            await self.cancel_point()
+        core = self._link.core
+        call = core.submit(destination, message, self._deadline(timeout), size)
+        try:
+            await self._driver.send_soon()
+            await self._driver.wait(call)
+        except BaseException:
+            self.abandon(call)
+            raise
+        return call.outcome()
+
+    def submit(
+        self,
+        destination: str,
+        message: Message,
+        timeout: float | None = None,
+        size: int = 512,
+    ) -> Call:
+        """Ask without waiting; the answer is had from :meth:`result`."""
+        core = self._link.core
+        call = core.submit(destination, message, self._deadline(timeout), size)
+        self._send()
+        return call
+
+    async def result(self, call: Call) -> Reply:
+        """Wait for what was submitted."""
+        await self._wait(call)
+        return call.outcome()
+
+    async def _wait(self, pending: Pending) -> None:
+        try:
+            await self._driver.wait(pending)
+        except BaseException:
+            self.abandon(pending)
+            raise
+
+    def abandon(self, pending: Pending) -> None:
+        """Forget a request."""
+        self._link.core.abandon(pending)
+        self._send()
+
+    def _send(self) -> None:
+        self._link.flush()
+        self._driver.deliver()
+
+    async def gather(
+        self, query: RunQuery, timeout: float | None = None
+    ) -> list[ResultChunk]:
+        """Run a query on an executor and wait for its whole result."""
+        if self.cancel_point is not None:
+            await self.cancel_point()
+        link = self._link
+        stream = link.core.open_stream(
+            link.pick_executor(), query, self._deadline(timeout), gathers=True
+        )
+        try:
+            await self._driver.send_soon()
+            await self._driver.wait(stream)
+        except BaseException:
+            self.abandon(stream)
+            raise
+        return stream.outcome()
+
+    def open_stream(self, query: RunQuery) -> ResultStream:
+        """Start a query whose chunks are had from :meth:`next_chunk`."""
+        stream = self._link.core.open_stream(self._link.pick_executor(), query)
+        self._send()
+        return stream
+
+    async def next_chunk(
+        self, stream: ResultStream, timeout: float | None = None
+    ) -> ResultChunk | None:
+        """Wait for the next chunk; ``None`` after the last."""
+        core = self._link.core
+        if not stream.has_news:
+            core.set_deadline(stream, self._deadline(timeout))
+            await self._wait(stream)
+            core.set_deadline(stream, NO_DEADLINE)
+        if stream.error is not None:
+            raise stream.error
+        chunk = core.take_chunk(stream)
+        if core.has_mail:
+            self._send()
+        return chunk
+
+    def drop_stream(self, stream: ResultStream) -> None:
+        """Give up a stream from anywhere, even from a finaliser."""
+        self._link.drop(stream)
+
+    async def ask_tree(self, request: ReadStatus, timeout: float | None) -> Reply:
+        """Ask the supervisor."""
+        call = self._link.ask_tree(request, self._deadline(timeout))
+        return await self.result(call)
+
+    async def close(self, within_s: float) -> None:
+        """Fail what is pending and leave the tree; waits for it if it ends."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._link.refuse()
+        self._driver.stop()
+        self._link.shut()
+        # A last breath for the tree blocks, so it is taken in a thread.
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._link.leave, within_s)

@@ -1,0 +1,161 @@
+"""Queries as descriptions: what is asked, without a way to run it.
+
+A query is a value. Each method that refines it returns a new one, so one can be kept
+and shared. What needs no schema is checked when it is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, Self, TypeVar, cast
+
+import msgspec
+
+from aurora_actors.client.document import document_of
+from aurora_actors.client.encoding import name_of
+from aurora_actors.client.session import Session
+from aurora_actors.errors import InvalidFilterError
+from aurora_actors.messages.query import OrderKey, QuerySpec, ResultMode
+from aurora_actors.query.describe import describe_predicate
+from aurora_actors.query.filters import Filter, FilterBuilder
+from aurora_actors.query.predicate import And, Predicate, encode_predicate
+from aurora_actors.schema.values import Buffer
+
+__all__ = ["Asked", "QueryBuilder", "asked_of"]
+
+T = TypeVar("T")
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """All that has been said about a query."""
+
+    collection: str
+    model: type | None = None
+    predicate: Predicate | None = None
+    order: tuple[OrderKey, ...] = ()
+    limit: int | None = None
+    offset: int = 0
+    fields: tuple[str, ...] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Nothing is asked beyond the predicate that a lone result would feel."""
+        return self.fields is None and self.limit != 0 and not self.offset
+
+
+def asked_of(collection: str | type) -> Asked:
+    """The query for everything in a collection."""
+    model = collection if isinstance(collection, type) else None
+    return Asked(name_of(collection), model)
+
+
+class QueryBuilder(Generic[T]):
+    """The refining half of a query; ``T`` is what it will give."""
+
+    __slots__ = ("_asked", "_session")
+
+    def __init__(self, session: Callable[[], Session], asked: Asked) -> None:
+        self._session = session
+        self._asked = asked
+
+    def _with(self, **changes: object) -> Self:
+        asked = msgspec.structs.replace(self._asked, **changes)
+        return type(self)(self._session, asked)
+
+    def filter(self, condition: Filter | Callable[[FilterBuilder], Filter]) -> Self:
+        """Keep what also meets ``condition``.
+
+        Args:
+            condition: ``field("age") > 25``, or ``lambda f: f.gt("age", 25)``.
+
+        Raises:
+            InvalidFilterError: it is neither.
+        """
+        found = condition(_BUILDER) if callable(condition) else condition
+        if not isinstance(found, Filter):
+            raise InvalidFilterError(
+                f"a filter is needed, not {type(found).__name__}; "
+                'for example field("age") > 25 or lambda f: f.gt("age", 25)'
+            )
+        return self._with(predicate=_both(self._asked.predicate, found.predicate))
+
+    def order_by(self, field: str, ascending: bool = True) -> Self:
+        """Sort by ``field``, after the keys given before; ties come by id."""
+        key = OrderKey(_field_name(field), bool(ascending))
+        return self._with(order=(*self._asked.order, key))
+
+    def limit(self, count: int) -> Self:
+        """Give at most ``count`` documents."""
+        return self._with(limit=_count("limit", count))
+
+    def offset(self, count: int) -> Self:
+        """Leave out the first ``count`` documents."""
+        return self._with(offset=_count("offset", count))
+
+    def _selecting(self, fields: tuple[str, ...]) -> Self:
+        if not fields:
+            raise InvalidFilterError("select needs at least one field name")
+        return self._with(fields=tuple(map(_field_name, fields)), model=None)
+
+    # -------------------------------------------------------------- as data
+    def _spec(
+        self, mode: ResultMode = ResultMode.DOCUMENTS, at_most: int | None = None
+    ) -> QuerySpec:
+        asked = self._asked
+        limit = asked.limit
+        if at_most is not None:
+            limit = at_most if limit is None else min(limit, at_most)
+        return QuerySpec(
+            collection=asked.collection,
+            predicate=encode_predicate(asked.predicate) if asked.predicate else b"",
+            order=list(asked.order),
+            limit=limit,
+            offset=asked.offset,
+            fields=None if asked.fields is None else list(asked.fields),
+            mode=mode,
+        )
+
+    def _result(self, record: Buffer) -> T:
+        document = document_of(record)
+        model = self._asked.model
+        # T is Document exactly when there is no model.
+        return cast("T", document if model is None else document.to(model))
+
+    def __repr__(self) -> str:
+        asked = self._asked
+        said = [f"{type(self).__name__} on {asked.collection}"]
+        if asked.predicate is not None:
+            said.append(f"where {describe_predicate(asked.predicate)}")
+        said += [
+            f"by {key.field}" if key.ascending else f"by {key.field} descending"
+            for key in asked.order
+        ]
+        if asked.limit is not None:
+            said.append(f"limit {asked.limit}")
+        if asked.offset:
+            said.append(f"offset {asked.offset}")
+        if asked.fields is not None:
+            said.append(f"select {', '.join(asked.fields)}")
+        return f"<{' '.join(said)}>"
+
+
+_BUILDER = FilterBuilder()
+
+
+def _both(first: Predicate | None, second: Predicate) -> Predicate:
+    if first is None:
+        return second
+    parts = first.parts if isinstance(first, And) else [first]
+    return And([*parts, second])
+
+
+def _count(what: str, value: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InvalidFilterError(f"{what} must be a number from 0 on, not {value!r}")
+    return value
+
+
+def _field_name(name: str) -> str:
+    if not isinstance(name, str) or not name:
+        raise InvalidFilterError(f"a field name is needed, not {name!r}")
+    return name

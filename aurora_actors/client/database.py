@@ -1,0 +1,453 @@
+"""The database as the caller sees it.
+
+:class:`Aurora` is written once, as coroutines over a shell. Under trio and asyncio they
+run as they are; :mod:`aurora_actors.blocking` drives the same coroutines over a shell
+whose waits block.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Self, TypeVar, Unpack, overload
+
+from aurora_actors.client.builder import asked_of
+from aurora_actors.client.bulk import insert_many
+from aurora_actors.client.document import Document, document_of
+from aurora_actors.client.encoding import encode, encode_fields, name_of
+from aurora_actors.client.opening import Opener, open_async
+from aurora_actors.client.protocol import STORAGE
+from aurora_actors.client.query import Query
+from aurora_actors.client.session import Session
+from aurora_actors.client.settings import Settings, check_settings
+from aurora_actors.config import AuroraConfig
+from aurora_actors.errors import InternalError, UsageError, ValidationError
+from aurora_actors.messages.base import Message
+from aurora_actors.messages.storage import (
+    Checkpoint,
+    CollectionDefined,
+    DefineCollection,
+    DeleteDocument,
+    DropCollection,
+    InsertDocuments,
+    LogSynced,
+    ReadStatistics,
+    ReplaceDocument,
+    Statistics,
+    SyncLog,
+    UpdateDocument,
+    UpsertDocument,
+    Written,
+)
+from aurora_actors.messages.supervision import ReadStatus, TreeStatus
+from aurora_actors.schema.ids import check_id
+from aurora_actors.schema.models import definition_of
+from aurora_actors.schema.patch import encode_patch
+from aurora_actors.schema.types import (
+    SYSTEM_PREFIX,
+    CollectionDefinition,
+    FieldDefinition,
+    FieldType,
+    check_collection_name,
+    encode_definition,
+)
+
+__all__ = ["Aurora", "session_of"]
+
+M = TypeVar("M")
+
+
+class Aurora:
+    """A database: ``async with Aurora.open("myapp.db") as db``.
+
+    Any number of tasks may use it at once. Every method takes ``timeout`` in seconds
+    (default: ``request_timeout_s``) and raises ``TimeoutError_`` when it has passed. A
+    call that timed out or was cancelled may still take effect. Once closed, every call
+    raises ``UsageError``; when the tree of processes is gone, ``TreeDownError``.
+    """
+
+    def __init__(
+        self, config: AuroraConfig, *, compares: bool, opener: Opener = open_async
+    ) -> None:
+        self._config = config
+        self._compares = compares
+        self._opener = opener
+        self._session: Session | None = None
+        self._was_opened = False
+
+    # -------------------------------------------------------------- opening
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], **settings: Unpack[Settings]) -> Self:
+        """The database at ``path``, to be entered with ``async with``.
+
+        Starts the database's processes, or joins those that run. Without settings a
+        running tree is taken as it is.
+
+        Args:
+            path: A directory; made if it does not exist.
+            **settings: Any key of :class:`AuroraConfig`.
+
+        Raises:
+            ConfigError: a setting is unknown or out of range; on entering, the running
+                tree has other settings.
+        """
+        check_settings(settings)
+        config = AuroraConfig(db_path=os.fspath(path), **settings)
+        return cls(config, compares=bool(settings))
+
+    @classmethod
+    def with_config(cls, config: AuroraConfig) -> Self:
+        """The database that ``config`` describes; a running tree must have the same.
+
+        Raises:
+            ConfigError: on entering, when the running tree's settings differ; the
+                message names the differences.
+        """
+        return cls(config, compares=True)
+
+    async def __aenter__(self) -> Self:
+        if self._was_opened:
+            raise UsageError("a database object is opened once; make another one")
+        self._was_opened = True
+        self._session = await self._opener(self._config, self._compares)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave the database; the last to leave stops its processes.
+
+        Calls under way fail with ``UsageError``. Returns when the processes have ended
+        if they do, at the latest after ``shutdown_grace_s`` and 5 s. Closing again does
+        nothing.
+        """
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    @property
+    def config(self) -> AuroraConfig:
+        """The settings in force: the running tree's, once open."""
+        return self._config if self._session is None else self._session.config
+
+    def _open(self) -> Session:
+        session = self._session
+        if session is None:
+            raise UsageError(
+                "this database is closed"
+                if self._was_opened
+                else 'this database is not open: use "with", or "async with"'
+            )
+        return session
+
+    async def _write(
+        self, message: Message, timeout: float | None, size: int = 512
+    ) -> Written:
+        reply = await self._open().shell.call(STORAGE, message, timeout, size)
+        if not isinstance(reply, Written):
+            raise InternalError(f"a write was answered by {type(reply).__name__}")
+        return reply
+
+    # -------------------------------------------------------------- collections
+    async def new_collection(
+        self,
+        collection: str | type,
+        fields: Mapping[str, FieldDefinition | FieldType] | None = None,
+        *,
+        open: bool = False,  # noqa: A002 - the word of the query language
+        timeout: float | None = None,
+    ) -> bool:
+        """Define a collection; the same definition again changes nothing.
+
+        Args:
+            collection: A name, or a model class, which is name and fields at once.
+            fields: The fields by name.
+            open: Take fields that are not declared, too.
+            timeout: In seconds.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            CollectionExistsError: it exists with another definition.
+            ValidationError: the definition makes no sense; has ``path``.
+        """
+        definition = _definition(collection, fields, is_open=open)
+        request = DefineCollection(definition=encode_definition(definition))
+        reply = await self._open().shell.call(STORAGE, request, timeout)
+        if not isinstance(reply, CollectionDefined):
+            raise InternalError(f"a definition was answered by {type(reply).__name__}")
+        return reply.created
+
+    async def list_collections(self, *, timeout: float | None = None) -> list[str]:
+        """The names of all collections, sorted, without the database's own."""
+        with self._open().reader.snapshot() as snapshot:
+            names = [info.definition.name for info in snapshot.collections()]
+        return sorted(name for name in names if not name.startswith(SYSTEM_PREFIX))
+
+    async def collection_definition(
+        self, collection: str | type, *, timeout: float | None = None
+    ) -> CollectionDefinition:
+        """The definition of a collection.
+
+        Raises:
+            CollectionNotFoundError: there is none of this name.
+        """
+        name = name_of(collection)
+        with self._open().reader.snapshot() as snapshot:
+            return snapshot.collection(name).definition
+
+    async def drop_collection(
+        self, collection: str | type, *, timeout: float | None = None
+    ) -> None:
+        """Remove a collection and its documents.
+
+        Raises:
+            CollectionNotFoundError: there is none of this name.
+        """
+        name = check_collection_name(name_of(collection))
+        await self._write(DropCollection(collection=name), timeout)
+
+    # -------------------------------------------------------------- documents
+    async def insert_into(
+        self,
+        collection: str | type,
+        document: Mapping[str, object] | object,
+        *,
+        timeout: float | None = None,
+    ) -> str:
+        """Insert one document and return its id.
+
+        Args:
+            collection: A name or a model class.
+            document: The fields, with ``id`` among them to choose the id; or an
+                instance of a model.
+            timeout: In seconds.
+
+        Raises:
+            CollectionNotFoundError: there is no such collection.
+            ValidationError: the document does not fit the collection; has ``path``.
+            UniqueViolationError: its id or a unique value is taken; has ``field``.
+        """
+        document_id, body = encode(document)
+        request = InsertDocuments(
+            collection=name_of(collection), ids=[document_id], documents=[body]
+        )
+        await self._write(request, timeout, len(body) + 512)
+        return document_id
+
+    async def insert_many(
+        self,
+        collection: str | type,
+        documents: Iterable[object] | AsyncIterable[object],
+        *,
+        timeout: float | None = None,
+    ) -> list[str]:
+        """Insert many documents and return their ids, in order.
+
+        Takes any iterable or async iterable and keeps only a bounded part in memory.
+        Up to ``max_transaction_bytes`` all are inserted or none; what is larger is
+        inserted in chunks, each whole or not at all. The context of an error says how
+        many documents are ``inserted`` all the same.
+
+        Args:
+            collection: A name or a model class.
+            documents: As for :meth:`insert_into`.
+            timeout: For each chunk, in seconds.
+        """
+        session = self._open()
+        return await insert_many(
+            session.shell,
+            name_of(collection),
+            documents,
+            session.config.max_transaction_bytes,
+            timeout,
+        )
+
+    @overload
+    async def get_document(
+        self, collection: str, document_id: str, *, timeout: float | None = None
+    ) -> Document | None: ...
+    @overload
+    async def get_document(
+        self, collection: type[M], document_id: str, *, timeout: float | None = None
+    ) -> M | None: ...
+    async def get_document(
+        self,
+        collection: str | type[M],
+        document_id: str,
+        *,
+        timeout: float | None = None,
+    ) -> Document | M | None:
+        """The document with this id, or ``None``; a model's instance for a model.
+
+        Reads the data in this process, without a message.
+
+        Raises:
+            CollectionNotFoundError: there is no such collection.
+        """
+        session = self._open()
+        if session.shell.cancel_point is not None:
+            await session.shell.cancel_point()
+        if isinstance(collection, str):
+            return session.lookup.get(collection, document_id, document_of)
+        found = session.lookup.get(name_of(collection), document_id, document_of)
+        return None if found is None else found.to(collection)
+
+    async def update_document(
+        self,
+        collection: str | type,
+        document_id: str,
+        patch: Mapping[str, object],
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Merge ``patch`` into a document.
+
+        Args:
+            collection: A name or a model class.
+            document_id: The document.
+            patch: New values and modifiers (``Increment(1)``) by field name; a dotted
+                name reaches into an object.
+            timeout: In seconds.
+
+        Raises:
+            NotFoundError: there is no such document.
+            ValidationError: the outcome would not fit the collection.
+            UniqueViolationError: a unique value is taken.
+        """
+        encoded = encode_patch(patch)
+        request = UpdateDocument(
+            collection=name_of(collection), id=check_id(document_id), patch=encoded
+        )
+        await self._write(request, timeout, len(encoded) + 512)
+
+    async def replace_document(
+        self,
+        collection: str | type,
+        document_id: str,
+        document: Mapping[str, object] | object,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Put ``document`` in the place of an existing one, which keeps its id.
+
+        Raises:
+            NotFoundError: there is no such document.
+            ValidationError: ``document`` does not fit the collection.
+            UniqueViolationError: a unique value is taken.
+        """
+        body = encode_fields(document)
+        request = ReplaceDocument(
+            collection=name_of(collection), id=check_id(document_id), document=body
+        )
+        await self._write(request, timeout, len(body) + 512)
+
+    async def upsert(
+        self,
+        collection: str | type,
+        document_id: str,
+        patch: Mapping[str, object],
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Merge ``patch`` into the document, or insert what it makes of nothing.
+
+        Raises:
+            ValidationError: the outcome would not fit the collection.
+            UniqueViolationError: a unique value is taken.
+        """
+        encoded = encode_patch(patch)
+        request = UpsertDocument(
+            collection=name_of(collection), id=check_id(document_id), patch=encoded
+        )
+        await self._write(request, timeout, len(encoded) + 512)
+
+    async def delete_document(
+        self, collection: str | type, document_id: str, *, timeout: float | None = None
+    ) -> bool:
+        """Remove a document; returns whether there was one."""
+        request = DeleteDocument(
+            collection=name_of(collection), id=check_id(document_id)
+        )
+        return (await self._write(request, timeout)).affected > 0
+
+    # -------------------------------------------------------------- queries
+    @overload
+    def query(self, collection: str) -> Query[Document]: ...
+    @overload
+    def query(self, collection: type[M]) -> Query[M]: ...
+    def query(self, collection: str | type[M]) -> Query[Document] | Query[M]:
+        """A query on a collection, by name or by model class."""
+        return Query(self._open, asked_of(collection))
+
+    # -------------------------------------------------------------- housekeeping
+    async def stats(
+        self, *, timeout: float | None = None
+    ) -> dict[str, dict[str, int | float]]:
+        """The counters of storage and of each query executor, by actor."""
+        shell = self._open().shell
+        asked = {
+            name: shell.submit(name, ReadStatistics(), timeout)
+            for name in (STORAGE, *shell.executors)
+        }
+        found: dict[str, dict[str, int | float]] = {}
+        for name, call in asked.items():
+            reply = await shell.result(call)
+            if isinstance(reply, Statistics):
+                found[name] = reply.values
+        return found
+
+    async def status(self, *, timeout: float | None = None) -> TreeStatus:
+        """The processes of the database: state, restarts, memory."""
+        reply = await self._open().shell.ask_tree(ReadStatus(), timeout)
+        if not isinstance(reply, TreeStatus):
+            raise InternalError(f"status was answered by {type(reply).__name__}")
+        return reply
+
+    async def checkpoint(self, *, timeout: float | None = None) -> int:
+        """Sync the data file and trim the log behind it; returns the LSN reached."""
+        return await self._synced(Checkpoint(), timeout)
+
+    async def sync(self, *, timeout: float | None = None) -> int:
+        """Make all that was acknowledged survive power loss; returns its LSN."""
+        return await self._synced(SyncLog(), timeout)
+
+    async def _synced(self, message: Message, timeout: float | None) -> int:
+        reply = await self._open().shell.call(STORAGE, message, timeout)
+        if not isinstance(reply, LogSynced):
+            raise InternalError(f"a sync was answered by {type(reply).__name__}")
+        return reply.lsn
+
+
+def session_of(db: Aurora) -> Callable[[], Session]:
+    """What gives the parts of ``db`` while it is open; for the blocking facade."""
+    return db._open  # noqa: SLF001 - same module
+
+
+def _definition(
+    collection: str | type,
+    fields: Mapping[str, FieldDefinition | FieldType] | None,
+    *,
+    is_open: bool,
+) -> CollectionDefinition:
+    if isinstance(collection, type):
+        if fields is not None:
+            raise UsageError("a model class brings its fields: give no others")
+        found = definition_of(collection)
+        check_collection_name(found.name)
+        return CollectionDefinition(found.name, found.fields, is_open)
+    check_collection_name(collection)
+    if not fields and not is_open:
+        raise ValidationError(
+            f"collection {collection} needs fields, or open=True to take any",
+            collection=collection,
+        )
+    return CollectionDefinition(collection, dict(fields or {}), is_open)  # type: ignore[arg-type]  # types become definitions

@@ -1,0 +1,273 @@
+"""How a call waits under trio and under asyncio; the one module that knows them apart.
+
+A driver parks the task that waits for an answer and wakes it straight from where the
+answer is received, so that a call costs as few task switches as the loop allows.
+
+* Under trio there is no background task. One of the waiting tasks, the leader, waits
+  for the link's descriptor itself and wakes the others; when it has its own answer, it
+  passes the lead on. A single call thus parks once, in the kernel's wait.
+* Under asyncio the loop calls :meth:`AsyncioDriver._on_readable` itself.
+
+Neither keeps state in the loop after ``stop``, and a database may be opened in one
+task and closed in another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+from aurora_actors.client.link import Link
+from aurora_actors.client.requests import NO_DEADLINE, Pending
+
+if TYPE_CHECKING:
+    import trio
+
+__all__ = ["AsyncioDriver", "Driver", "TrioDriver", "current_driver"]
+
+
+class Driver(Protocol):
+    """What a shell needs from the running event loop.
+
+    Attributes:
+        cancel_point: Raises the loop's cancellation if one is due, without a
+            scheduling point; ``None`` where the loop has no such thing.
+    """
+
+    cancel_point: Callable[[], Awaitable[None]] | None
+
+    def start(self) -> None:
+        """Begin to receive."""
+        ...
+
+    def stop(self) -> None:
+        """Stop receiving; nothing waits any more."""
+        ...
+
+    def now(self) -> float:
+        """The clock that deadlines are on."""
+        ...
+
+    async def wait(self, pending: Pending) -> None:
+        """Return when ``pending`` has news; a cancellation is raised."""
+        ...
+
+    async def send_soon(self) -> None:
+        """Send what is queued, together with what this turn of the loop adds."""
+        ...
+
+    async def breathe(self) -> None:
+        """Let the other tasks have their turn."""
+        ...
+
+    def deliver(self) -> None:
+        """Wake the tasks whose requests have news."""
+        ...
+
+
+def current_driver(link: Link) -> Driver:
+    """The driver for the loop that runs now."""
+    trio_module = sys.modules.get("trio")
+    if trio_module is not None and trio_module.lowlevel.in_trio_run():
+        return TrioDriver(link)
+    return AsyncioDriver(link)
+
+
+class TrioDriver:
+    """Leader and followers under trio."""
+
+    def __init__(self, link: Link) -> None:
+        # asyncio users must not pay for trio's import.
+        import trio  # noqa: PLC0415
+
+        self._trio = trio
+        self._link = link
+        self._leader: Pending | None = None
+        self._scope: trio.CancelScope | None = None
+        self._followers: dict[Pending, trio.lowlevel.Task] = {}
+        self._send_is_due = False
+        self._is_burst = False
+        self.cancel_point: Callable[[], Awaitable[None]] | None = (
+            trio.lowlevel.checkpoint_if_cancelled
+        )
+        self.now: Callable[[], float] = trio.current_time
+
+    def start(self) -> None:
+        """Nothing to begin: whoever waits receives."""
+
+    def stop(self) -> None:
+        """Wake all; their requests have failed."""
+        self.deliver()
+
+    async def breathe(self) -> None:
+        """Let the other tasks have their turn."""
+        await self._trio.lowlevel.checkpoint()
+
+    async def send_soon(self) -> None:
+        """Send at once when nothing else is under way, else once for this turn."""
+        link = self._link
+        if not self._is_burst and link.core.pending_count <= 1:
+            link.flush()
+        elif not self._send_is_due:
+            self._send_is_due = True
+            try:
+                await self._trio.lowlevel.cancel_shielded_checkpoint()
+            finally:
+                self._send_is_due = self._is_burst = False
+                link.flush()
+        else:
+            return
+        self.deliver()
+
+    async def wait(self, pending: Pending) -> None:
+        """Return when ``pending`` has news; a cancellation is raised."""
+        while not pending.has_news:
+            if self._leader is None:
+                await self._lead(pending)
+            else:
+                self._hurry()
+                await self._follow(pending)
+        if self._leader is None:
+            # Perhaps the lead was passed to us, with the answer on its heels.
+            self._hand_over()
+
+    async def _lead(self, pending: Pending) -> None:
+        trio, link = self._trio, self._link
+        self._leader = pending
+        try:
+            while not pending.has_news:
+                expiry = link.core.next_expiry
+                with trio.CancelScope(deadline=expiry) as self._scope:
+                    await trio.lowlevel.wait_readable(link.fd)
+                self._scope = None
+                link.pump()
+                if expiry is not NO_DEADLINE and trio.current_time() >= expiry:
+                    link.core.expire(trio.current_time())
+                self.deliver()
+        finally:
+            self._leader = self._scope = None
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._followers:
+            task = self._followers.pop(next(iter(self._followers)))
+            self._trio.lowlevel.reschedule(task)
+
+    def _hurry(self) -> None:
+        scope, expiry = self._scope, self._link.core.next_expiry
+        if scope is not None and expiry < scope.deadline:
+            scope.deadline = expiry
+
+    async def _follow(self, pending: Pending) -> None:
+        lowlevel = self._trio.lowlevel
+        followers = self._followers
+
+        def give_up(_raise_cancel: object) -> trio.lowlevel.Abort:
+            del followers[pending]
+            done: trio.lowlevel.Abort = lowlevel.Abort.SUCCEEDED
+            return done
+
+        followers[pending] = lowlevel.current_task()
+        await lowlevel.wait_task_rescheduled(give_up)
+
+    def deliver(self) -> None:
+        """Wake the tasks whose requests have news."""
+        news = self._link.core.take_news()
+        if not news:
+            return
+        self._is_burst = len(news) > 1
+        followers, reschedule = self._followers, self._trio.lowlevel.reschedule
+        for pending in news:
+            task = followers.pop(pending, None)
+            if task is not None:
+                reschedule(task)
+            elif pending is self._leader and self._scope is not None:
+                # Found out by another task: get the leader out of its wait.
+                self._scope.cancel()
+
+
+class AsyncioDriver:
+    """Callbacks and futures under asyncio."""
+
+    cancel_point: Callable[[], Awaitable[None]] | None = None
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._send_is_due = False
+        self._is_burst = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.now: Callable[[], float] = self._loop.time
+
+    def start(self) -> None:
+        """Have the loop call us when something arrives."""
+        self._loop.add_reader(self._link.fd, self._on_readable)
+
+    def stop(self) -> None:
+        """Stop receiving; nothing waits any more."""
+        self.deliver()
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._link.fd)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def breathe(self) -> None:
+        """Let the other tasks have their turn."""
+        await asyncio.sleep(0)
+
+    async def send_soon(self) -> None:
+        """Send at once when nothing else is under way, else once for this turn."""
+        if not self._is_burst and self._link.core.pending_count <= 1:
+            self._link.flush()
+            self.deliver()
+        elif not self._send_is_due:
+            self._send_is_due = True
+            self._loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        self._send_is_due = self._is_burst = False
+        self._link.flush()
+        self.deliver()
+
+    async def wait(self, pending: Pending) -> None:
+        """Return when ``pending`` has news; a cancellation is raised."""
+        while not pending.has_news:
+            self._arm()
+            future = self._loop.create_future()
+            pending.waiter = future
+            try:
+                await future
+            finally:
+                pending.waiter = None
+
+    def _on_readable(self) -> None:
+        self._link.pump()
+        self.deliver()
+
+    def _arm(self) -> None:
+        expiry = self._link.core.next_expiry
+        timer = self._timer
+        if expiry is NO_DEADLINE or (timer is not None and timer.when() <= expiry):
+            return
+        if timer is not None:
+            timer.cancel()
+        self._timer = self._loop.call_at(expiry, self._on_expiry)
+
+    def _on_expiry(self) -> None:
+        self._timer = None
+        self._link.core.expire(self._loop.time())
+        self._link.flush()
+        self.deliver()
+        self._arm()
+
+    def deliver(self) -> None:
+        """Wake the tasks whose requests have news."""
+        news = self._link.core.take_news()
+        self._is_burst = len(news) > 1 or (self._is_burst and not news)
+        for pending in news:
+            future = pending.waiter
+            if isinstance(future, asyncio.Future) and not future.done():
+                future.set_result(None)

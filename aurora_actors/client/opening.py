@@ -1,0 +1,72 @@
+"""Opening a database: find or start its tree, attach, connect, map the data.
+
+All of it blocks, for 0.3 s when a tree is started; under an event loop it runs in a
+worker thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from aurora_actors.client.async_shell import AsyncShell
+from aurora_actors.client.blocking_shell import BlockingShell
+from aurora_actors.client.connection import SupervisorStream
+from aurora_actors.client.launch import open_tree
+from aurora_actors.client.link import Link
+from aurora_actors.client.session import Session, new_client_name
+from aurora_actors.config import AuroraConfig
+from aurora_actors.storage.reader import DataReader
+
+__all__ = ["Opener", "open_async", "open_blocking"]
+
+Opener: TypeAlias = Callable[[AuroraConfig, bool], Awaitable[Session]]
+"""Opens a database; the flag says whether the tree's settings must be these."""
+
+
+def _join_tree(config: AuroraConfig, compares: bool) -> tuple[Link, AuroraConfig]:
+    name = new_client_name()
+    target = config if compares else config.db_path
+    connection = open_tree(target, name, config.request_timeout_s)
+    try:
+        running = msgspec.msgpack.decode(connection.attached.config, type=AuroraConfig)
+        return Link(SupervisorStream(connection), name), running
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _open_reader(config: AuroraConfig) -> DataReader:
+    return DataReader.open(
+        config.path, max_size_gb=config.max_size_gb, max_readers=config.max_readers
+    )
+
+
+async def open_async(config: AuroraConfig, compares: bool) -> Session:
+    """Open under an event loop."""
+    # A thread cannot be cancelled, and what it opened must not be lost.
+    with anyio.CancelScope(shield=True):
+        link, running = await anyio.to_thread.run_sync(_join_tree, config, compares)
+    try:
+        reader = _open_reader(running)
+    except BaseException:
+        link.shut()
+        link.leave(0.0)
+        raise
+    return Session(AsyncShell(link, running.request_timeout_s), reader, running)
+
+
+async def open_blocking(config: AuroraConfig, compares: bool) -> Session:
+    """Open for threads; never suspends."""
+    link, running = _join_tree(config, compares)
+    try:
+        reader = _open_reader(running)
+    except BaseException:
+        link.shut()
+        link.leave(0.0)
+        raise
+    return Session(BlockingShell(link, running.request_timeout_s), reader, running)

@@ -1,0 +1,430 @@
+"""The client's side of the wire as a pure state machine.
+
+It owns the request numbers of one client, the table of what is pending, and the queues
+of what is to be sent; it knows no loop, no socket and no clock (times are arguments,
+on whatever clock the shell uses). Its shells send what :meth:`ClientProtocol.outgoing`
+gives, feed what arrives to :meth:`ClientProtocol.on_mail`, and wake whoever
+:meth:`ClientProtocol.take_news` names. Not thread-safe: a shell calls it from one
+place at a time.
+
+Invariants:
+
+* Each request is completed exactly once, with a reply or an error, however often its
+  answer arrives, whoever sends it, and in whatever order.
+* A request keeps its number when it is sent again, so that storage, which remembers
+  outcomes by (client, number), applies a mutation once. A query that is run again
+  gets a new number instead: what still comes from its earlier run is recognised as
+  stray, and two snapshots never mix in one result.
+* A query of which a chunk has been handed out is not run again: its consumer gets one
+  retriable error.
+* What is queued for one destination leaves in one envelope, up to 8 MiB of it.
+* The floor of an envelope is the lowest number that may still be sent again.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, TypeAlias
+
+import msgspec
+
+from aurora_actors.client.requests import (
+    NO_DEADLINE,
+    Call,
+    Pending,
+    Reply,
+    ResultStream,
+)
+from aurora_actors.errors import (
+    AuroraError,
+    InternalError,
+    ProtocolError,
+    TimeoutError_,
+    UnavailableError,
+)
+from aurora_actors.messages.base import (
+    Failure,
+    Letter,
+    Message,
+    decode_envelope,
+    encode_envelope,
+)
+from aurora_actors.messages.query import (
+    CancelQuery,
+    ExplainReply,
+    GrantCredit,
+    ResultChunk,
+    RunQuery,
+)
+from aurora_actors.messages.storage import (
+    CollectionDefined,
+    LogSynced,
+    Statistics,
+    Written,
+)
+
+__all__ = ["STORAGE", "ClientProtocol"]
+
+logger = logging.getLogger(__name__)
+
+STORAGE: Final = "storage"
+_ENVELOPE_BYTES: Final = 8 << 20
+_SMALL: Final = 512
+
+_Answer: TypeAlias = (
+    Written
+    | CollectionDefined
+    | LogSynced
+    | Statistics
+    | ExplainReply
+    | ResultChunk
+    | Failure
+)
+_answers = msgspec.msgpack.Decoder(_Answer)
+
+
+class ClientProtocol:
+    """The requests of one client: numbered, batched, matched, repeated.
+
+    Args:
+        name: The client's mailbox name.
+        incarnations: How often each actor had been started when the client attached.
+    """
+
+    def __init__(self, name: str, incarnations: dict[str, int] | None = None) -> None:
+        self.name = name
+        self.next_expiry = NO_DEADLINE
+        self.in_flight: dict[str, int] = {}
+        self._incarnations = dict(incarnations or {})
+        self._last_number = 0
+        self._calls: dict[int, Call] = {}
+        self._streams: dict[int, ResultStream] = {}
+        self._queues: dict[str, list[tuple[Letter, int]]] = {}
+        self._news: list[Pending] = []
+        self._failure: AuroraError | None = None
+
+    # -------------------------------------------------------------- asking
+    def submit(
+        self,
+        destination: str,
+        message: Message,
+        deadline: float = NO_DEADLINE,
+        size: int = _SMALL,
+    ) -> Call:
+        """Queue a request that has one reply.
+
+        Raises:
+            TreeDownError: or whatever error has ended the whole conversation.
+        """
+        number = self._next_number()
+        call = Call(number, destination, message, deadline, size)
+        self._calls[number] = call
+        self._admit(call)
+        return call
+
+    def track(self, destination: str, message: Message, deadline: float) -> Call:
+        """Number a request that travels by another way; see :meth:`complete`."""
+        number = self._next_number()
+        call = Call(number, destination, message, deadline, _SMALL)
+        self._calls[number] = call
+        self._count(call)
+        return call
+
+    def complete(self, call: Call, reply: Reply) -> None:
+        """The answer to a tracked request has come."""
+        if not call.done:
+            call.reply = reply
+            self._finish(call, None)
+
+    def fail(self, call: Call, error: AuroraError) -> None:
+        """A tracked request has failed."""
+        if not call.done:
+            self._finish(call, error)
+
+    def open_stream(
+        self,
+        destination: str,
+        query: RunQuery,
+        deadline: float = NO_DEADLINE,
+        *,
+        gathers: bool = False,
+    ) -> ResultStream:
+        """Queue a query; see :class:`ResultStream` for ``gathers``."""
+        number = self._next_number()
+        stream = ResultStream(number, destination, query, deadline, gathers=gathers)
+        self._streams[number] = stream
+        self._admit(stream)
+        return stream
+
+    def take_chunk(self, stream: ResultStream) -> ResultChunk | None:
+        """Hand out the next chunk, or ``None`` when none is there yet."""
+        if not stream.chunks:
+            return None
+        chunk = stream.chunks.popleft()
+        stream.taken += 1
+        self._used_up(stream)
+        return chunk
+
+    def set_deadline(self, pending: Pending, deadline: float) -> None:
+        """Give ``pending`` until ``deadline``."""
+        pending.deadline = deadline
+        self.next_expiry = min(self.next_expiry, deadline)
+
+    def abandon(self, pending: Pending) -> None:
+        """Forget a request: its answer is not wanted any more.
+
+        A mutation may still take effect; a query is cancelled at its executor.
+        """
+        if not pending.done:
+            self._remove(pending)
+            pending.done = True
+            if isinstance(pending, ResultStream):
+                self._cancel(pending.destination, pending.number)
+
+    def _next_number(self) -> int:
+        if self._failure is not None:
+            raise type(self._failure)(self._failure.message, **self._failure.context)
+        self._last_number += 1
+        return self._last_number
+
+    def _admit(self, pending: Pending) -> None:
+        self._count(pending)
+        self._enqueue(
+            pending.destination, pending.number, pending.message, pending.size
+        )
+
+    def _count(self, pending: Pending) -> None:
+        destination = pending.destination
+        self.in_flight[destination] = self.in_flight.get(destination, 0) + 1
+        self.next_expiry = min(self.next_expiry, pending.deadline)
+
+    def _enqueue(self, destination: str, number: int, body: Message, size: int) -> None:
+        letter = (Letter(number, body), size)
+        queue = self._queues.get(destination)
+        if queue is None:
+            self._queues[destination] = [letter]
+        else:
+            queue.append(letter)
+
+    def _cancel(self, destination: str, number: int) -> None:
+        if self._failure is None:
+            self._enqueue(destination, 0, CancelQuery(query_id=number), _SMALL)
+
+    # -------------------------------------------------------------- sending
+    def outgoing(self) -> list[tuple[str, bytes]]:
+        """Everything queued, as envelopes to be sent in this order."""
+        queues, self._queues = self._queues, {}
+        envelopes: list[tuple[str, bytes]] = []
+        for destination, queue in queues.items():
+            for letters in _split(queue):
+                data = self._encode(destination, letters)
+                if data is not None:
+                    envelopes.append((destination, data))
+        return envelopes
+
+    def _encode(self, destination: str, letters: list[Letter]) -> bytes | None:
+        floor = self._floor(destination)
+        try:
+            return encode_envelope(self.name, floor, letters)
+        except (TypeError, ValueError, OverflowError):
+            # One of them holds what the wire cannot; the others must not suffer.
+            good = [letter for letter in letters if self._encodes(letter)]
+            return encode_envelope(self.name, floor, good) if good else None
+
+    def _encodes(self, letter: Letter) -> bool:
+        try:
+            encode_envelope(self.name, 0, [letter])
+        except (TypeError, ValueError, OverflowError) as exc:
+            pending = self._find(letter.request_id)
+            if pending is not None:
+                self._finish(
+                    pending, ProtocolError(f"the request cannot be sent: {exc}")
+                )
+            return False
+        return True
+
+    def _floor(self, destination: str) -> int:
+        floor = next(iter(self._calls), self._last_number + 1)
+        if destination != STORAGE and self._streams:
+            # Storage remembers no queries: a long one must not hold its floor down.
+            floor = min(floor, next(iter(self._streams)))
+        return floor
+
+    # -------------------------------------------------------------- receiving
+    def on_mail(self, data: bytes) -> None:
+        """Take one received envelope; what is not understood is logged and dropped."""
+        try:
+            mail = decode_envelope(data)
+        except ProtocolError as exc:
+            logger.warning("dropped a message", extra={"reason": exc.message})
+            return
+        for letter in mail.letters:
+            try:
+                answer = _answers.decode(letter.body)
+            except msgspec.DecodeError as exc:
+                self._on_nonsense(letter.request_id, mail.sender, exc)
+            else:
+                self._on_answer(mail.sender, letter.request_id, answer)
+
+    def _on_answer(self, sender: str, number: int, answer: _Answer) -> None:
+        if isinstance(answer, ResultChunk):
+            self._on_chunk(sender, number, answer)
+        elif isinstance(answer, Failure):
+            pending = self._find(number)
+            if pending is not None:
+                self._finish(pending, answer.error())
+        else:
+            call = self._calls.get(number)
+            if call is not None:
+                call.reply = answer
+                self._finish(call, None)
+
+    def _on_chunk(self, sender: str, number: int, chunk: ResultChunk) -> None:
+        stream = self._streams.get(number)
+        if stream is None:
+            if not chunk.final:
+                self._cancel(sender, number)
+            return
+        if chunk.number != stream.expected or stream.lsn not in (-1, chunk.lsn):
+            return
+        stream.lsn = chunk.lsn
+        stream.expected += 1
+        stream.chunks.append(chunk)
+        if chunk.final:
+            self._finish(stream, None)
+        elif stream.gathers:
+            self._used_up(stream)
+        else:
+            self._news.append(stream)
+
+    def _used_up(self, stream: ResultStream) -> None:
+        # Credit goes back in halves of the window: fewer messages, no stall.
+        stream.unacknowledged += 1
+        query = stream.message
+        if stream.done or not isinstance(query, RunQuery):
+            return
+        if stream.unacknowledged * 2 >= query.credit:
+            grant = GrantCredit(query_id=stream.number, chunks=stream.unacknowledged)
+            stream.unacknowledged = 0
+            self._enqueue(stream.destination, 0, grant, _SMALL)
+
+    def _on_nonsense(self, number: int, sender: str, reason: Exception) -> None:
+        pending = self._find(number)
+        if pending is not None:
+            text = f"the answer of {sender} is not understood: {reason}"
+            self._finish(pending, ProtocolError(text, actor=sender))
+
+    # -------------------------------------------------------------- recovering
+    def on_actor_ready(self, name: str, incarnation: int) -> None:
+        """Send again what ``name`` had not answered when it was restarted."""
+        if incarnation <= self._incarnations.get(name, 0):
+            return
+        self._incarnations[name] = incarnation
+        # What is queued is pending too; credits and cancellations died with the actor.
+        self._queues.pop(name, None)
+        waiting: list[Pending] = [
+            call for call in self._calls.values() if call.destination == name
+        ]
+        for stream in list(self._streams.values()):
+            if stream.destination != name:
+                continue
+            if stream.taken:
+                self._finish(stream, _interrupted(name))
+            else:
+                self._renumber(stream)
+                waiting.append(stream)
+        for pending in waiting:
+            self._enqueue(name, pending.number, pending.message, pending.size)
+
+    def _renumber(self, stream: ResultStream) -> None:
+        del self._streams[stream.number]
+        self._last_number += 1
+        stream.number = self._last_number
+        stream.begin_run()
+        self._streams[stream.number] = stream
+
+    def fail_all(self, error: AuroraError) -> None:
+        """End the conversation: ``error`` for all that is pending, and ever after."""
+        if self._failure is None:
+            self._failure = error
+        self._queues.clear()
+        for pending in [*self._calls.values(), *self._streams.values()]:
+            self._finish(pending, type(error)(error.message, **error.context))
+
+    def expire(self, now: float) -> None:
+        """Fail what has reached its deadline, and find the next one."""
+        nearest = NO_DEADLINE
+        for pending in [*self._calls.values(), *self._streams.values()]:
+            if pending.deadline > now:
+                nearest = min(nearest, pending.deadline)
+                continue
+            if isinstance(pending, ResultStream):
+                self._cancel(pending.destination, pending.number)
+            self._finish(pending, _timed_out(pending))
+        self.next_expiry = nearest
+
+    # -------------------------------------------------------------- completing
+    @property
+    def pending_count(self) -> int:
+        """How many requests are under way."""
+        return len(self._calls) + len(self._streams)
+
+    @property
+    def has_mail(self) -> bool:
+        """Whether something is queued to be sent."""
+        return bool(self._queues)
+
+    def take_news(self) -> list[Pending]:
+        """The requests whose waiters can go on since the last call."""
+        news, self._news = self._news, []
+        return news
+
+    def _find(self, number: int) -> Pending | None:
+        return self._calls.get(number) or self._streams.get(number)
+
+    def _remove(self, pending: Pending) -> None:
+        if isinstance(pending, ResultStream):
+            del self._streams[pending.number]
+        else:
+            del self._calls[pending.number]
+        self.in_flight[pending.destination] -= 1
+
+    def _finish(self, pending: Pending, error: AuroraError | None) -> None:
+        if pending.done:
+            raise InternalError(f"request {pending.number} was completed twice")
+        self._remove(pending)
+        pending.done = True
+        pending.error = error
+        self._news.append(pending)
+
+
+def _split(queue: list[tuple[Letter, int]]) -> list[list[Letter]]:
+    """Cut a queue into envelopes of about 8 MiB."""
+    parts: list[list[Letter]] = [[]]
+    filled = 0
+    for letter, size in queue:
+        if filled and filled + size > _ENVELOPE_BYTES:
+            parts.append([])
+            filled = 0
+        parts[-1].append(letter)
+        filled += size
+    return parts
+
+
+def _interrupted(actor: str) -> AuroraError:
+    return UnavailableError(
+        f"{actor} was restarted in the middle of a result; run the query again",
+        actor=actor,
+    )
+
+
+def _timed_out(pending: Pending) -> AuroraError:
+    advice = (
+        "run the query again or give it more time"
+        if isinstance(pending, ResultStream)
+        else "what was asked may still take effect"
+    )
+    return TimeoutError_(
+        f"no answer from {pending.destination} within the time allowed; {advice}",
+        actor=pending.destination,
+    )

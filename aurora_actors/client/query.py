@@ -1,0 +1,191 @@
+"""Queries, and the ways to run them.
+
+A query whose plan is short (a look-up by id or by a unique field, a few documents) runs
+in the caller's process; everything else goes to the least busy executor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, TypeVar, cast
+
+from aurora_actors.client.builder import QueryBuilder
+from aurora_actors.client.document import Document
+from aurora_actors.client.session import Session
+from aurora_actors.client.stream import DocumentStream
+from aurora_actors.errors import InternalError, NotFoundError, UsageError
+from aurora_actors.messages.query import (
+    ChangeDocuments,
+    Explain,
+    ExplainReply,
+    QuerySpec,
+    ResultMode,
+    RunQuery,
+)
+from aurora_actors.messages.storage import Written
+from aurora_actors.query.plan import Plan, decode_plan
+from aurora_actors.query.predicate import Compare
+from aurora_actors.schema.patch import encode_patch
+
+__all__ = ["Query"]
+
+T = TypeVar("T")
+
+_STREAM_DEADLINE_S: Final = 7 * 86_400.0
+
+
+class Query(QueryBuilder[T]):
+    """A query on one collection; ``T`` is what it gives: documents, or a model.
+
+    Every method that runs the query takes ``timeout``, in seconds.
+    """
+
+    __slots__ = ()
+
+    def select(self, *fields: str) -> Query[Document]:
+        """Give documents with only these fields; dotted names keep their nesting."""
+        return cast("Query[Document]", self._selecting(fields))
+
+    # -------------------------------------------------------------- reading
+    async def collect(self, *, timeout: float | None = None) -> list[T]:
+        """Run the query and give all results.
+
+        Raises:
+            CollectionNotFoundError: there is no such collection.
+            TimeoutError_: it took longer than ``timeout``.
+        """
+        return await self._collect(None, timeout)
+
+    async def _collect(self, at_most: int | None, timeout: float | None) -> list[T]:
+        session = self._session()
+        shell = session.shell
+        if shell.cancel_point is not None:
+            await shell.cancel_point()
+        asked, lookup = self._asked, session.lookup
+        if isinstance(asked.predicate, Compare) and asked.is_plain:
+            found = lookup.find_by_key(asked.collection, asked.predicate, self._result)
+            if found is not None:
+                return found
+        spec = self._spec(at_most=at_most)
+        found = lookup.find(asked.predicate, spec, self._result)
+        if found is not None:
+            return found
+        query = self._run(spec, session, timeout)
+        results: list[T] = []
+        for chunk in await shell.gather(query, timeout):
+            if results:
+                await shell.breathe()
+            results += map(self._result, chunk.records)
+        return results
+
+    async def first_one(self, *, timeout: float | None = None) -> T | None:
+        """The first result, or ``None`` when there is none."""
+        found = await self._collect(1, timeout)
+        return found[0] if found else None
+
+    async def one(self, *, timeout: float | None = None) -> T:
+        """The only result.
+
+        Raises:
+            NotFoundError: there is none.
+            UsageError: there are several.
+        """
+        found = await self._collect(2, timeout)
+        if not found:
+            raise NotFoundError(
+                f"no document in {self._asked.collection} matches the query",
+                collection=self._asked.collection,
+            )
+        if len(found) > 1:
+            raise UsageError(
+                f"several documents in {self._asked.collection} match a query that is to "
+                "give one; use first_one() for any of them",
+                collection=self._asked.collection,
+            )
+        return found[0]
+
+    async def count(self, *, timeout: float | None = None) -> int:
+        """How many results there are."""
+        return await self._number(ResultMode.COUNT, timeout)
+
+    async def exists(self, *, timeout: float | None = None) -> bool:
+        """Whether there is a result."""
+        return await self._number(ResultMode.EXISTS, timeout) > 0
+
+    async def _number(self, mode: ResultMode, timeout: float | None) -> int:
+        session = self._session()
+        if session.shell.cancel_point is not None:
+            await session.shell.cancel_point()
+        spec = self._spec(mode)
+        found = session.lookup.count(self._asked.predicate, spec)
+        if found is not None:
+            return found
+        query = self._run(spec, session, timeout)
+        return (await session.shell.gather(query, timeout))[-1].count
+
+    def stream(self, *, timeout: float | None = None) -> DocumentStream[T]:
+        """The results one by one, in constant memory: ``async for x in q.stream()``.
+
+        All are of one snapshot. A stream that is not read to its end is given up when
+        it is closed (``aclose()`` or ``async with``) or forgotten.
+
+        Args:
+            timeout: How long one part of the result may take.
+        """
+        session = self._session()
+        query = RunQuery(query=self._spec(), deadline_s=_STREAM_DEADLINE_S)
+        return DocumentStream(session.shell, query, self._result, timeout)
+
+    async def explain(self, *, timeout: float | None = None) -> Plan:
+        """Run the query and tell how: access, rows read, time of each step."""
+        session = self._session()
+        request = Explain(query=self._spec(), deadline_s=_seconds(session, timeout))
+        shell = session.shell
+        reply = await shell.call(shell.pick_executor(), request, timeout)
+        if not isinstance(reply, ExplainReply):
+            raise InternalError(f"explain was answered by {type(reply).__name__}")
+        return decode_plan(reply.plan)
+
+    # -------------------------------------------------------------- writing
+    async def update(
+        self, patch: Mapping[str, object], *, timeout: float | None = None
+    ) -> int:
+        """Change every document that matches; all or none.
+
+        Args:
+            patch: New values and modifiers (``Increment(1)``) by field name.
+            timeout: In seconds.
+
+        Returns:
+            The number of documents changed.
+
+        Raises:
+            ValidationError: a changed document would not fit the collection.
+            UniqueViolationError: two documents would have one unique value.
+        """
+        return await self._change(encode_patch(patch), timeout)
+
+    async def delete(self, *, timeout: float | None = None) -> int:
+        """Remove every document that matches, all or none; returns their number."""
+        return await self._change(None, timeout)
+
+    async def _change(self, patch: bytes | None, timeout: float | None) -> int:
+        session = self._session()
+        spec = self._spec()
+        request = ChangeDocuments(
+            query=spec, patch=patch, deadline_s=_seconds(session, timeout)
+        )
+        shell = session.shell
+        size = 512 + len(spec.predicate) + len(patch or b"")
+        reply = await shell.call(shell.pick_executor(), request, timeout, size)
+        if not isinstance(reply, Written):
+            raise InternalError(f"a change was answered by {type(reply).__name__}")
+        return reply.affected
+
+    @staticmethod
+    def _run(spec: QuerySpec, session: Session, timeout: float | None) -> RunQuery:
+        return RunQuery(query=spec, deadline_s=_seconds(session, timeout))
+
+
+def _seconds(session: Session, timeout: float | None) -> float:
+    return session.config.request_timeout_s if timeout is None else timeout

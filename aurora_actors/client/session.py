@@ -1,0 +1,50 @@
+"""What an open database consists of on the client's side.
+
+A :class:`Session` joins the shell, which asks the actors, and the reader, which sees
+the data itself; the public classes are written over it. It belongs to the process and
+the loop or threads that opened it.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from aurora_actors.client.lookup import Lookup
+from aurora_actors.client.shell import Shell
+from aurora_actors.config import AuroraConfig
+from aurora_actors.storage.reader import DataReader
+
+__all__ = ["Session", "new_client_name"]
+
+_CLOSE_MARGIN_S = 5.0
+
+
+def new_client_name() -> str:
+    """A mailbox name that nobody else has."""
+    return f"c-{secrets.token_hex(8)}"
+
+
+class Session:
+    """The parts of one open database.
+
+    Attributes:
+        shell: Asks the actors.
+        reader: Reads the data in this process.
+        config: The settings in force.
+        lookup: Runs short plans in this process.
+    """
+
+    __slots__ = ("config", "lookup", "reader", "shell")
+
+    def __init__(self, shell: Shell, reader: DataReader, config: AuroraConfig) -> None:
+        self.shell = shell
+        self.reader = reader
+        self.config = config
+        self.lookup = Lookup(reader)
+
+    async def close(self) -> None:
+        """Leave the tree, wait for its end if we were the last, free everything."""
+        try:
+            await self.shell.close(self.config.shutdown_grace_s + _CLOSE_MARGIN_S)
+        finally:
+            self.reader.close()

@@ -1,0 +1,54 @@
+"""The settings ``Aurora.open`` takes as keywords, for type checkers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TypedDict
+
+from aurora_actors.config import ColdStoreMode, DurabilityMode, EvictionPolicy
+from aurora_actors.errors import ConfigError
+
+__all__ = ["Settings", "check_settings"]
+
+
+class Settings(TypedDict, total=False):
+    """Every key of :class:`~aurora_actors.config.AuroraConfig` but ``db_path``."""
+
+    durability_mode: DurabilityMode
+    enable_wal: bool
+    wal_sync_interval_ms: int
+    checkpoint_interval_ms: int
+    enable_write_buffering: bool
+    write_buffer_size: int
+    write_buffer_flush_interval_ms: int
+    hot_cache_size_mb: int
+    eviction_policy: EvictionPolicy
+    cold_cache_capacity_mb: int
+    cold_mode: ColdStoreMode
+    query_executors: int | None
+    max_size_gb: int
+    max_document_bytes: int
+    max_transaction_bytes: int
+    change_retention: int
+    max_readers: int
+    request_timeout_s: float
+    heartbeat_interval_ms: int
+    hang_timeout_ms: int
+    shutdown_grace_s: float
+    max_restarts: int
+    restart_window_s: float
+
+
+def check_settings(names: Iterable[str]) -> None:
+    """Refuse what is no setting.
+
+    Raises:
+        ConfigError: names the first one, and the one that may have been meant.
+    """
+    known = Settings.__annotations__
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"there is no setting {name}{hint}", key=name)

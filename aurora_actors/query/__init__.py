@@ -1,0 +1,3 @@
+"""Predicates, planner and operators."""
+
+from __future__ import annotations

@@ -1,0 +1,272 @@
+"""Running queries: filter, order, offset, limit, field selection, in small steps.
+
+Used in executors, and in the caller's process for what is small. Everything here is
+synchronous and reads one snapshot, which the caller opens and closes; whoever runs a
+query takes its steps one by one and may do other things in between.
+
+Invariants:
+
+* A result is the same however its documents were found: without an order they come in
+  the order of insertion, with one ties come by id.
+* Closing (or dropping) the iterator of steps lets go of everything that refers to the
+  snapshot, at any point.
+* What a query holds in memory is bounded: chunks by size, sorting by ``memory_limit``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import islice
+from time import perf_counter
+from typing import Final, cast
+
+import msgspec
+
+from aurora_actors.messages.query import QuerySpec, ResultMode
+from aurora_actors.query.cache import DocumentCache
+from aurora_actors.query.check import check_query
+from aurora_actors.query.loops import Want
+from aurora_actors.query.ordering import Hit, Sorter
+from aurora_actors.query.plan import Plan, PlanStep, choose_access, plan_query
+from aurora_actors.query.predicate import Predicate, decode_predicate
+from aurora_actors.query.projection import Projection
+from aurora_actors.query.scan import Finish, Pace, Scan
+from aurora_actors.storage.reader import Snapshot
+
+__all__ = ["Execution", "explain_query", "matching_rows", "run_query"]
+
+CHUNK_BYTES: Final = 256 << 10
+MEMORY_LIMIT: Final = 512 << 20
+
+
+class Execution:
+    """A query under way; made by :func:`run_query`, run by taking :meth:`steps`.
+
+    Attributes:
+        count: The documents given so far; for the modes count and exists the answer,
+            once there are no more steps.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        spec: QuerySpec,
+        cache: DocumentCache | None,
+        memory_limit: int,
+    ) -> None:
+        predicate = decode_predicate(spec.predicate) if spec.predicate else None
+        info = snapshot.collection(spec.collection)
+        check_query(info.definition, spec, predicate)
+        self.count = 0
+        self._spec = spec
+        self._info = info
+        self._predicate: Predicate | None = predicate
+        access = choose_access(info.definition, predicate)
+        self._scan = Scan(snapshot, info, access, cache)
+        self._paths = [key.field for key in spec.order]
+        self._memory_limit = memory_limit
+        self._done: list[PlanStep] = []
+
+    @property
+    def plan(self) -> Plan:
+        """How the query is answered; with real numbers for what has been done."""
+        spec, info = self._spec, self._info
+        plan = plan_query(info.definition, spec, self._predicate, info.count)
+        return msgspec.structs.replace(
+            plan,
+            actual_rows=self.count,
+            rows_read=self._scan.rows_read,
+            steps=list(self._done),
+        )
+
+    def steps(self) -> Generator[list[bytes]]:
+        """Run the query; gives records in result order, in lists of up to 256 KiB.
+
+        After a few milliseconds without a full list it gives an empty one, to let the
+        caller do other things.
+
+        Raises:
+            LimitExceededError: sorting needs more memory than the query may use.
+            CorruptionError: a document cannot be decoded.
+        """
+        if self._spec.mode is not ResultMode.DOCUMENTS:
+            return self._counted()
+        if self._spec.order:
+            return self._chunked(self._sorted_records())
+        return self._chunked(self._unsorted(Want.RECORD))
+
+    def rows(self) -> Generator[list[int]]:
+        """The rows of the results, in the same steps."""
+        if self._spec.order:
+            for part in self._sorted():
+                yield [*part]
+        else:
+            for found in self._unsorted(Want.ROW):
+                yield cast("list[int]", found)
+
+    # -------------------------------------------------------------- counting
+    def _counted(self) -> Generator[list[bytes]]:
+        spec = self._spec
+        limit = spec.limit
+        if spec.mode is ResultMode.EXISTS:
+            limit = 1 if limit is None else min(limit, 1)
+        if self._predicate is None:
+            total = self._info.count
+        else:
+            total = 0
+            with closing(self._scan.batches(Want.NOTHING)) as batches:
+                for found in batches:
+                    total += len(found)
+                    if limit is not None and total >= spec.offset + limit:
+                        break
+                    yield []
+            self._note_scan(total)
+        rest = max(0, total - spec.offset)
+        self.count = rest if limit is None else min(rest, limit)
+
+    # -------------------------------------------------------------- insertion order
+    def _unsorted(self, want: Want) -> Generator[list[object]]:
+        skip, left = self._spec.offset, self._spec.limit
+        if left == 0:
+            return
+        total = 0
+        with closing(self._scan.batches(want, (), self._finish())) as batches:
+            for found in batches:
+                total += len(found)
+                part = found[skip:] if skip else found
+                skip = max(0, skip - len(found))
+                if left is not None:
+                    part = part[:left]
+                    left -= len(part)
+                yield part
+                if left == 0:
+                    break
+        self._note_scan(total)
+
+    # -------------------------------------------------------------- sorted
+    def _sorted(self) -> Generator[list[int]]:
+        """The rows of the results; empty lists while they are being sorted."""
+        spec, scan = self._spec, self._scan
+        if spec.limit == 0:
+            return
+        stop = None if spec.limit is None else spec.offset + spec.limit
+        sorter = Sorter(spec.order, stop, scan.record, self._memory_limit)
+        total, seconds = 0, 0.0
+        with closing(scan.batches(Want.KEYS, self._paths)) as batches:
+            for found in batches:
+                total += len(found)
+                started = perf_counter()
+                sorter.add(cast("list[Hit]", found))
+                seconds += perf_counter() - started
+                yield []
+        self._note_scan(total)
+        rows = islice(sorter.rows(), spec.offset, stop)
+        pace, given = Pace(), 0
+        while True:
+            pace.start()
+            part = list(islice(rows, pace.size))
+            pace.stop()
+            if not part:
+                break
+            given += len(part)
+            yield part
+        self._note("sort", given, seconds + pace.elapsed)
+
+    def _sorted_records(self) -> Generator[list[object]]:
+        finish, record = self._finish(), self._scan.record
+        pace = Pace()
+        given = 0
+        for rows in self._sorted():
+            at = 0
+            while at < len(rows):
+                pace.start()
+                part = [finish(record(row)) for row in rows[at : at + pace.size]]
+                at += len(part)
+                pace.stop(sum(map(len, part)))
+                given += len(part)
+                yield [*part]
+            if not rows:
+                yield []
+        self._note("fetch", given, pace.elapsed)
+
+    def _finish(self) -> Finish:
+        fields = self._spec.fields
+        return bytes if fields is None else Projection(fields)
+
+    # -------------------------------------------------------------- chunks
+    def _chunked(self, parts: Generator[list[object]]) -> Generator[list[bytes]]:
+        """Records put together into lists of about :data:`CHUNK_BYTES`."""
+        chunk: list[bytes] = []
+        size = 0
+        with closing(parts):
+            for part in parts:
+                full = False
+                for record in cast("list[bytes]", part):
+                    chunk.append(record)
+                    size += len(record)
+                    if size >= CHUNK_BYTES:
+                        self.count += len(chunk)
+                        yield chunk
+                        chunk, size, full = [], 0, True
+                if not full:
+                    yield []
+        if chunk:
+            self.count += len(chunk)
+            yield chunk
+
+    # -------------------------------------------------------------- the plan's steps
+    def _note_scan(self, rows: int) -> None:
+        self._note(self._scan.name, rows, self._scan.seconds)
+
+    def _note(self, name: str, rows: int, seconds: float) -> None:
+        self._done.append(PlanStep(name, rows, round(seconds * 1000, 3)))
+
+
+def run_query(
+    snapshot: Snapshot,
+    spec: QuerySpec,
+    *,
+    cache: DocumentCache | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+) -> Execution:
+    """Check and plan a query; nothing is read until its steps are taken.
+
+    Args:
+        snapshot: What is read; it has to stay open until the steps are closed.
+        spec: The query.
+        cache: Decoded columns of earlier scans in this process.
+        memory_limit: How many bytes sorting may use.
+
+    Raises:
+        CollectionNotFoundError: there is no such collection.
+        InvalidFilterError: the query does not make sense for the collection.
+    """
+    return Execution(snapshot, spec, cache, memory_limit)
+
+
+def matching_rows(
+    snapshot: Snapshot, spec: QuerySpec, *, cache: DocumentCache | None = None
+) -> Iterator[list[int]]:
+    """The row ids of what a query gives, in steps of a few milliseconds.
+
+    Raises:
+        CollectionNotFoundError: there is no such collection.
+        InvalidFilterError: the query does not make sense for the collection.
+    """
+    return Execution(snapshot, spec, cache, MEMORY_LIMIT).rows()
+
+
+def explain_query(
+    snapshot: Snapshot, spec: QuerySpec, *, cache: DocumentCache | None = None
+) -> Plan:
+    """Run a query to its end, throw the result away, and tell how it went.
+
+    Raises:
+        CollectionNotFoundError: there is no such collection.
+        InvalidFilterError: the query does not make sense for the collection.
+    """
+    execution = run_query(snapshot, spec, cache=cache)
+    for _ in execution.steps():
+        pass
+    return execution.plan

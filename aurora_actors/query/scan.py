@@ -1,0 +1,213 @@
+"""From an access to batches of matches: the lower half of running a query.
+
+Used wherever queries run. A batch is a few milliseconds of work at most, so that
+whoever runs the query can do other things between two of them; the batches' sizes
+follow the measured time. Closing the iterator lets go of the snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from time import perf_counter
+from typing import Final, TypeAlias
+
+from aurora_actors.errors import CorruptionError
+from aurora_actors.query.cache import DocumentCache
+from aurora_actors.query.loops import ColumnLoop, RecordLoop, Want
+from aurora_actors.query.plan import Access
+from aurora_actors.query.predicate import terms
+from aurora_actors.query.sources import CollectionSource, RowSource, Source
+from aurora_actors.schema.values import DECODE_FAULTS
+from aurora_actors.storage.reader import CollectionInfo, Snapshot
+
+__all__ = ["Finish", "Pace", "Scan"]
+
+Finish: TypeAlias = Callable[[memoryview], bytes]
+
+_SHORTEST_S: Final = 0.001
+_LONGEST_S: Final = 0.003
+_FIRST: Final = 32
+_LARGEST: Final = 8192
+_BATCH_BYTES: Final = 256 << 10
+
+
+class Pace:
+    """How much to do before the next pause: as much as takes one to three ms."""
+
+    def __init__(self) -> None:
+        self.size = _FIRST
+        self.elapsed = 0.0
+        self._started = 0.0
+
+    def start(self) -> None:
+        """A batch begins."""
+        self._started = perf_counter()
+
+    def stop(self, held_bytes: int = 0) -> None:
+        """A batch has ended, with this much memory in its results."""
+        took = perf_counter() - self._started
+        self.elapsed += took
+        if took > _LONGEST_S or held_bytes > 2 * _BATCH_BYTES:
+            shrink = max(took / _LONGEST_S, held_bytes / _BATCH_BYTES)
+            self.size = max(1, int(self.size / shrink))
+        elif took < _SHORTEST_S and held_bytes < _BATCH_BYTES // 2:
+            self.size = min(_LARGEST, self.size * 2)
+
+
+class Scan:
+    """Reads what an access finds, and passes on what matches.
+
+    Attributes:
+        name: What is done, for the plan.
+        rows_read: The documents read or tested so far.
+        seconds: The time it has taken so far.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        info: CollectionInfo,
+        access: Access,
+        cache: DocumentCache | None,
+    ) -> None:
+        self.name = access.kind.replace("_", " ")
+        self.rows_read = 0
+        self.seconds = 0.0
+        self._snapshot = snapshot
+        self._info = info
+        self._access = access
+        self._cache = cache
+
+    def batches(
+        self, want: Want, order: Sequence[str] = (), finish: Finish = bytes
+    ) -> Generator[list[object]]:
+        """What is wanted of the matches, in row order unless ids were looked up."""
+        cache = self._usable_cache(order)
+        if cache is not None:
+            loop = ColumnLoop(self._access.residual, _column_want(want), order)
+            if cache.admits(self._info, loop.fields):
+                self.name = "scan of cached columns"
+                yield from self._from_columns(cache, loop, want, finish)
+                return
+        yield from self._from_records(want, order, finish)
+
+    def _usable_cache(self, order: Sequence[str]) -> DocumentCache | None:
+        """The cache, if the access is a scan that reads fields but no ids."""
+        access = self._access
+        if access.kind != "document_scan" or (access.residual is None and not order):
+            return None
+        read = {*order}
+        if access.residual is not None:
+            read.update(term.field for term in terms(access.residual))
+        return self._cache if not any(_is_id(path) for path in read) else None
+
+    # -------------------------------------------------------------- records
+    def _from_records(
+        self, want: Want, order: Sequence[str], finish: Finish
+    ) -> Iterator[list[object]]:
+        loop = RecordLoop(self._access.residual, want, order)
+        pace = Pace()
+        source = self._source()
+        try:
+            while not source.done:
+                pace.start()
+                found = _take(source, loop, pace.size, finish)
+                held = sum(map(_length, found)) if want is Want.RECORD else 0
+                pace.stop(held)
+                self.rows_read, self.seconds = source.taken, pace.elapsed
+                yield found
+        finally:
+            source.close()
+
+    def _source(self) -> Source:
+        snapshot, info, access = self._snapshot, self._info, self._access
+        if access.kind == "document_scan":
+            return CollectionSource(snapshot, info)
+        rows: set[int | None] = set()
+        for value in access.values:
+            if access.kind == "primary_key":
+                rows.add(snapshot.row_of(info, str(value)))
+            else:
+                rows.add(snapshot.lookup_unique(info, str(access.field), value))
+        return RowSource(info, _records(snapshot, info, rows))
+
+    # -------------------------------------------------------------- columns
+    def _from_columns(
+        self, cache: DocumentCache, loop: ColumnLoop, want: Want, finish: Finish
+    ) -> Iterator[list[object]]:
+        started = perf_counter()
+        for block in cache.blocks(self._snapshot, self._info, loop.fields):
+            found: list[object] = []
+            columns = [block.columns[name] for name in loop.fields]
+            loop.run(block.rows, columns, found.append)
+            self.rows_read += len(block.rows)
+            self.seconds += perf_counter() - started
+            if want is Want.RECORD:
+                yield from self._fetch(found, finish)
+            else:
+                yield found
+            started = perf_counter()
+
+    def _fetch(self, rows: list[object], finish: Finish) -> Iterator[list[object]]:
+        """The finished records of a block's matches."""
+        pace = Pace()
+        at = 0
+        while True:
+            pace.start()
+            part = rows[at : at + pace.size]
+            records = [finish(self.record(row)) for row in part]
+            at += len(part)
+            pace.stop(sum(map(len, records)))
+            yield [*records]
+            if at >= len(rows):
+                break
+        self.seconds += pace.elapsed
+
+    def record(self, row: object) -> memoryview:
+        """The record of a row that the snapshot has.
+
+        Raises:
+            CorruptionError: it has not.
+        """
+        assert isinstance(row, int)  # noqa: S101 - what loops and sorters give
+        record = self._snapshot.get_row(self._info, row)
+        if record is None:
+            raise CorruptionError(
+                f"row {row} of {self._info.name} is in an index but not there",
+                file="data.mdb",
+            )
+        return record
+
+
+def _take(source: Source, loop: RecordLoop, size: int, finish: Finish) -> list[object]:
+    found: list[object] = []
+    try:
+        loop.run(source.take(size), source.key, found.append, finish)
+        if not source.settle():
+            found.clear()
+            loop.run(source.take(size), source.key, found.append, finish)
+            source.settle()
+    except DECODE_FAULTS as exc:
+        raise CorruptionError(f"a document cannot be decoded: {exc}") from exc
+    return found
+
+
+def _records(
+    snapshot: Snapshot, info: CollectionInfo, rows: set[int | None]
+) -> Iterator[tuple[int, memoryview]]:
+    for row in sorted(row for row in rows if row is not None):
+        record = snapshot.get_row(info, row)
+        if record is not None:
+            yield row, record
+
+
+def _length(record: object) -> int:
+    return len(record) if isinstance(record, bytes) else 0
+
+
+def _column_want(want: Want) -> Want:
+    return Want.ROW if want is Want.RECORD else want
+
+
+def _is_id(path: str) -> bool:
+    return path.partition(".")[0] == "id"

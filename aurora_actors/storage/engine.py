@@ -1,0 +1,392 @@
+"""The storage engine: group commit over LMDB and the commit log.
+
+Owns the database's files; one per database, in the storage process, used from one
+thread. A batch of requests becomes one LMDB write transaction and one log frame: each
+request is applied to an overlay and leaves no trace when it fails; then the frame is
+appended, synced if the durability mode says so, and LMDB commits without a sync.
+
+Invariants: what readers can see is in the log (or needs none); a reply leaves only
+when both hold it; every change has its own LSN, without gaps; once a sync has failed,
+nothing is accepted any more, because the system may have dropped what it could not
+write.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+import lmdb
+
+from aurora_actors.config import AuroraConfig, DurabilityMode
+from aurora_actors.errors import (
+    AuroraError,
+    ConflictError,
+    StorageFullError,
+    UnavailableError,
+)
+from aurora_actors.messages.base import Failure, Message
+from aurora_actors.messages.storage import ChangeMatching, InsertDocuments, Operation
+from aurora_actors.storage.environment import Transaction, translate_lmdb
+from aurora_actors.storage.operations import CompilePredicate, Operations
+from aurora_actors.storage.reclaim import reclaim_some
+from aurora_actors.storage.replay import Entry, encode_payload
+from aurora_actors.storage.store import Settings, Store
+from aurora_actors.storage.upkeep import Upkeep
+from aurora_actors.storage.writeset import WriteSet
+
+__all__ = ["Engine", "StorageCall"]
+
+_log = logging.getLogger(__name__)
+_BATCH_BYTES: Final = 64 << 20
+_ACTOR: Final = "storage"
+
+
+class StorageCall(NamedTuple):
+    """One request, with who sent it.
+
+    Attributes:
+        client: The sender.
+        request_id: The sender's number for it; 0 when a repeat cannot happen.
+        floor: The sender's lowest number still without a reply.
+        request: What is to be done.
+    """
+
+    client: str
+    request_id: int
+    floor: int
+    request: Operation
+
+
+class Engine:
+    """One open database; make it with :meth:`open`."""
+
+    def __init__(
+        self,
+        store: Store,
+        operations: Operations,
+        upkeep: Upkeep,
+    ) -> None:
+        self._store = store
+        self._operations = operations
+        self._upkeep = upkeep
+        config = store.config
+        self._strict = config.durability is DurabilityMode.STRICT
+        self._batch_size = (
+            config.write_buffer_size if config.enable_write_buffering else 1
+        )
+        self._failure: AuroraError | None = None
+        self._closed = False
+        self._batches = self._writes = self._refused = self._repeats = 0
+
+    @classmethod
+    def open(
+        cls,
+        config: AuroraConfig,
+        *,
+        compile_predicate: CompilePredicate,
+        tree_id: str,
+        settings: Settings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Engine:
+        """Open a database, making or recovering it if need be.
+
+        Args:
+            config: Its settings.
+            compile_predicate: Makes a function of an encoded predicate.
+            tree_id: This run of the tree; remembered outcomes of another are dropped.
+            settings: What tests replace: file system, boot id, limits.
+            clock: Seconds, monotonic; decides when upkeep is due, nothing else.
+
+        Raises:
+            UnavailableError: another process writes the database, or the system
+                refuses its files.
+            CorruptionError: the files are damaged; the message says which and where.
+        """
+        settings = settings or Settings()
+        store = Store.open(config, settings, tree_id)
+        upkeep = Upkeep(
+            config,
+            store.checkpointer,
+            store.log,
+            clock,
+            settings.checkpoint_log_bytes,
+        )
+        return cls(store, Operations(config, compile_predicate), upkeep)
+
+    @property
+    def lsn(self) -> int:
+        """The last committed change."""
+        return self._store.state.lsn
+
+    @property
+    def timeline(self) -> int:
+        """Counts the times history may have been cut, from 1."""
+        return self._store.state.timeline
+
+    # -------------------------------------------------------------- requests
+    def execute(self, batch: Sequence[StorageCall]) -> list[Message]:
+        """Apply requests in their order, in as few commits as the settings allow.
+
+        Returns:
+            A reply to each, in the same order: ``Written``, ``CollectionDefined``, or
+            a ``Failure`` of a request that changed nothing. What was acknowledged
+            survives what the durability mode says.
+
+        Raises:
+            UnavailableError: a sync or commit has failed for good; what became of the
+                batch is known after a restart, when the senders repeat it.
+        """
+        replies: list[Message] = []
+        parts = [batch] if len(batch) == 1 else self._parts(batch)
+        for part in parts:
+            self._check_usable()
+            try:
+                replies += self._commit(part)
+            except StorageFullError as exc:
+                replies += self._one_by_one(part, exc)
+        return replies
+
+    def _parts(self, batch: Sequence[StorageCall]) -> Iterator[Sequence[StorageCall]]:
+        """Cut a batch where it would exceed the write buffer or a frame's size."""
+        start = documents = size = 0
+        for number, call in enumerate(batch):
+            request, count, more = call.request, 1, 0
+            if isinstance(request, InsertDocuments):
+                count, more = len(request.ids), sum(map(len, request.documents))
+            full = documents + count > self._batch_size or size + more > _BATCH_BYTES
+            if number > start and full:
+                yield batch[start:number]
+                start, documents, size = number, 0, 0
+            documents += count
+            size += more
+        if start < len(batch):
+            yield batch[start:]
+
+    def _one_by_one(
+        self, part: Sequence[StorageCall], error: StorageFullError
+    ) -> list[Message]:
+        """After a full disk or map: what is small may still fit."""
+        if len(part) == 1:
+            self._refused += 1
+            return [Failure.of(error, _ACTOR)]
+        return self.execute(part[: len(part) // 2]) + self.execute(
+            part[len(part) // 2 :]
+        )
+
+    def _commit(self, part: Sequence[StorageCall]) -> list[Message]:
+        store = self._store
+        start = store.state.lsn
+        txn = store.begin()
+        batch = store.new_batch(txn)
+        point = batch.savepoint()
+        try:
+            replies, entries = self._apply(batch, part)
+            if batch.lsn == start and not store.outcomes.pending:
+                txn.abort()  # only repeats: nothing to write
+                return replies
+            state = store.write(txn, batch)
+            if entries:
+                self._append(start, batch, entries)
+            self._finish(txn, start, batch)
+        except BaseException as exc:
+            txn.abort()
+            batch.rollback(point)
+            store.outcomes.aborted()
+            if isinstance(exc, lmdb.Error):
+                raise translate_lmdb(exc, str(store.data_path)) from exc
+            raise
+        store.committed(state)
+        self._batches += 1
+        self._writes += state.lsn - start
+        self._raise_floors(part)
+        return replies
+
+    def _apply(
+        self, batch: WriteSet, part: Sequence[StorageCall]
+    ) -> tuple[list[Message], list[Entry]]:
+        replies: list[Message] = []
+        entries: list[Entry] = []
+        outcomes = self._store.outcomes
+        for call in part:
+            request = call.request
+            if type(request) is ChangeMatching:
+                # An executor carries it out for somebody else, whose request it is.
+                client, request_id = request.client, request.client_request_id
+            else:
+                client, request_id = call.client, call.request_id
+            known = outcomes.find(client, request_id) if request_id else None
+            if known is not None:
+                self._repeats += 1
+                replies.append(known)
+                continue
+            before = len(batch.effects)
+            reply = self._apply_one(batch, request)
+            replies.append(reply)
+            if type(reply) is Failure and reply.code == ConflictError.code:
+                continue  # it is to be run again, under the same number
+            encoded = outcomes.stage(client, request_id, reply)
+            if len(batch.effects) > before:
+                effects = batch.effects[before:]
+                entries.append(Entry(client, request_id, encoded, effects))
+        return replies, entries
+
+    def _apply_one(self, batch: WriteSet, request: Operation) -> Message:
+        try:
+            return self._operations.apply(batch, request)
+        except AuroraError as exc:
+            self._refused += 1
+            return Failure.of(exc, _ACTOR)
+        except Exception as exc:  # noqa: BLE001 - a defect, or no memory: only this fails
+            _log.exception("a request failed unexpectedly")
+            self._refused += 1
+            return Failure.of(exc, _ACTOR)
+
+    def _append(self, start: int, batch: WriteSet, entries: Sequence[Entry]) -> None:
+        log = self._store.log
+        if log is not None:
+            log.append(start, batch.lsn, batch.timeline, encode_payload(entries))
+
+    def _finish(self, txn: Transaction, start: int, batch: WriteSet) -> None:
+        """Sync the log if need be and commit; a failure here may take the log back."""
+        log = self._store.log
+        if log is not None and self._strict and batch.lsn > start:
+            self._upkeep.sync_log()
+        try:
+            txn.commit()
+        except BaseException as exc:
+            if log is not None and batch.lsn > start:
+                log.withdraw(start)
+            error = exc
+            if isinstance(exc, lmdb.Error):
+                error = self._store.commit_error(exc)
+            if not isinstance(error, StorageFullError):
+                self._failure = error = UnavailableError(
+                    f"a commit failed: {exc}; storage has stopped, restart the database"
+                )
+            raise error from exc
+
+    def _raise_floors(self, part: Sequence[StorageCall]) -> None:
+        raise_floor = self._store.outcomes.raise_floor
+        if len(part) == 1:
+            raise_floor(part[0].client, part[0].floor)
+            return
+        for client, floor in {call.client: call.floor for call in part}.items():
+            raise_floor(client, floor)
+
+    def _check_usable(self) -> None:
+        self._upkeep.poll()
+        failure = self._failure or self._upkeep.failure
+        if failure is not None:
+            raise failure
+        if self._closed:
+            raise UnavailableError("the storage engine is closed")
+
+    # -------------------------------------------------------------- durability
+    def sync(self) -> int:
+        """Make everything acknowledged survive power loss; returns the LSN reached.
+
+        Raises:
+            UnavailableError: the sync failed, now or before.
+        """
+        self._check_usable()
+        if self._store.log is not None:
+            self._upkeep.sync_log()
+        elif self._store.config.durability is DurabilityMode.NONE:
+            self.checkpoint()
+        return self.lsn
+
+    def checkpoint(self) -> None:
+        """Sync the data file, publish a checkpoint and trim the log; blocks.
+
+        Raises:
+            UnavailableError: a sync failed, now or before.
+            StorageFullError: no room to publish it; the one before stays in force.
+        """
+        self._check_usable()
+        self._upkeep.checkpoint(self._store.state)
+
+    def due(self) -> float:
+        """Seconds until :meth:`background` should be called."""
+        if self._store.catalog.dropped:
+            return 0.0
+        return self._upkeep.due(self._store.state)
+
+    def background(self) -> None:
+        """Do some of what is due; returns within a few milliseconds.
+
+        Log syncs and checkpoints go on in helper threads; see :meth:`due`.
+
+        Raises:
+            UnavailableError: a sync has failed; storage has to stop.
+        """
+        self._check_usable()
+        self._upkeep.run(self._store.state)
+        if self._store.catalog.dropped:
+            self._reclaim()
+
+    def _reclaim(self) -> None:
+        store = self._store
+        try:
+            with store.writing() as txn:
+                done = reclaim_some(txn, store.tables, store.catalog)
+        except StorageFullError:
+            _log.warning("no room to reclaim a removed collection")
+            return
+        if done is not None:
+            del store.catalog.dropped[done]
+
+    # -------------------------------------------------------------- the rest
+    def forget_client(self, client: str) -> None:
+        """Drop the remembered outcomes of a client that is gone."""
+        self._store.outcomes.forget_client(client)
+
+    def hold_changes(self, consumer: str, lsn: int | None) -> None:
+        """Keep the changes after ``lsn`` for a consumer; ``None`` ends that.
+
+        Kept up to ten times ``change_retention``; not remembered over a restart.
+        """
+        self._store.history.hold(consumer, lsn)
+
+    def statistics(self) -> dict[str, int | float]:
+        """Counters since the engine was opened, and sizes as they are."""
+        store, upkeep, log = self._store, self._upkeep, self._store.log
+        return {
+            "lsn": store.state.lsn,
+            "timeline": store.state.timeline,
+            "commits": self._batches,
+            "writes": self._writes,
+            "refused_requests": self._refused,
+            "duplicate_requests": self._repeats,
+            "remembered_outcomes": len(store.outcomes),
+            "replayed_frames": store.replayed_frames,
+            "log_bytes": 0 if log is None else log.size_bytes,
+            "log_syncs": upkeep.log_syncs,
+            "synced_lsn": 0 if log is None else log.synced_lsn,
+            "checkpoints": upkeep.checkpoints,
+            "checkpoint_lsn": store.checkpointer.lsn,
+            "data_bytes": store.checkpointer.data_bytes,
+            "documents": store.catalog.documents,
+            "collections": len(store.catalog.by_name),
+            "first_change": store.history.first,
+        }
+
+    def close(self) -> None:
+        """Take a last checkpoint, unless a sync has failed, and close the files."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._upkeep.close()
+            if self._failure is None and self._upkeep.failure is None:
+                self._upkeep.checkpoint(self._store.state, clean=True)
+        finally:
+            self._store.close()
+
+    def abandon(self) -> None:
+        """Close the files as they are, as a crash would leave them (for tests)."""
+        self._closed = True
+        self._upkeep.close()
+        self._store.close()

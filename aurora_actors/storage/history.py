@@ -1,0 +1,82 @@
+"""How much of the change log is kept.
+
+The rule: the last ``change_retention`` changes (a tenth of it in ``LOW_SPACE``), and
+besides all after the last checkpoint and all that a registered consumer has not yet
+reached; but never more than ten times the retention, so that a consumer that is stuck
+cannot fill the disk: it finds the history it needs gone and starts anew. Trimming is
+done in the batches' own transactions, some records at a time. Storage process only.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from aurora_actors.config import AuroraConfig, ColdStoreMode
+from aurora_actors.storage.environment import Table, Transaction
+
+__all__ = ["History"]
+
+_U64: Final = struct.Struct(">Q")
+# Not each batch touches the table's first page.
+_SLACK: Final = 128
+_STUCK_FACTOR: Final = 10
+
+
+class History:
+    """The kept part of ``changes``.
+
+    Attributes:
+        first: The oldest LSN kept; one beyond the newest when there is none.
+    """
+
+    def __init__(
+        self,
+        txn: Transaction,
+        table: Table,
+        lsn: int,
+        config: AuroraConfig,
+        checkpoint_lsn: Callable[[], int],
+    ) -> None:
+        small = config.cold_mode is ColdStoreMode.LOW_SPACE
+        self._keep = max(1, config.change_retention // (10 if small else 1))
+        self._table = table
+        self._checkpoint_lsn = checkpoint_lsn
+        self._holds: dict[str, int] = {}
+        cursor = txn.cursor(table)
+        self.first = _U64.unpack(cursor.key())[0] if cursor.first() else lsn + 1
+        self._trimmed_to = self.first
+
+    def hold(self, consumer: str, lsn: int | None) -> None:
+        """Keep what comes after ``lsn`` for ``consumer``; ``None`` lets go of it."""
+        if lsn is None:
+            self._holds.pop(consumer, None)
+        else:
+            self._holds[consumer] = lsn
+
+    def limit(self, lsn: int) -> int:
+        """The oldest LSN to keep when the newest is ``lsn``."""
+        needed = min([self._checkpoint_lsn(), *self._holds.values()]) + 1
+        first = min(lsn - self._keep + 1, needed)
+        return max(first, lsn - _STUCK_FACTOR * self._keep + 1)
+
+    def trim(self, txn: Transaction, lsn: int, written: int) -> None:
+        """Delete what need not be kept at ``lsn``, after ``written`` new changes."""
+        self._trimmed_to = self.first
+        if lsn - self.first < self._keep + _SLACK:
+            return
+        excess = self.limit(lsn) - self.first
+        if excess < _SLACK:
+            return
+        steps = min(excess, max(2 * written, 2 * _SLACK))
+        cursor = txn.cursor(self._table)
+        found = cursor.first()
+        while found and steps:
+            found = cursor.delete()
+            steps -= 1
+        self._trimmed_to = _U64.unpack(cursor.key())[0] if found else lsn + 1
+
+    def committed(self) -> None:
+        """The transaction of the last :meth:`trim` is committed."""
+        self.first = self._trimmed_to

@@ -1,0 +1,330 @@
+"""One state of a database, read from the shared memory map.
+
+Reads take no lock that a writer waits for, and see the state of one LSN for as long as
+the snapshot is open. Records come as ``memoryview`` on the map: they are valid until
+the snapshot ends. Take ``bytes()`` of what has to live longer. In any process; made by
+``storage.reader``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from aurora_actors.errors import DataError, LaggedError, UsageError
+from aurora_actors.schema.types import CollectionDefinition, decode_definition
+from aurora_actors.storage.catalog import (
+    State,
+    collection_missing,
+    read_counters,
+    read_definitions,
+    read_state,
+    read_uuid,
+)
+from aurora_actors.storage.changes import (
+    Buffer,
+    Change,
+    ChangeKind,
+    change_header,
+    resolve_change,
+    split_update,
+)
+from aurora_actors.storage.environment import Cursor, Tables, Transaction
+from aurora_actors.storage.layout import collection_prefix, field_prefix, value_key
+
+__all__ = ["CatalogCache", "CollectionInfo", "Snapshot"]
+
+_U64: Final = struct.Struct(">Q")
+_PAIR: Final = struct.Struct(">IQ")
+
+
+class CatalogCache:
+    """The newest catalog that a snapshot of this process has read."""
+
+    __slots__ = ("by_name", "version")
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, CollectionInfo] = {}
+        self.version = -1
+
+
+class CollectionInfo(msgspec.Struct, frozen=True):
+    """A collection at one snapshot.
+
+    Attributes:
+        id: Its number.
+        definition: Its fields.
+        count: The number of its documents at the snapshot it was asked from.
+        created_lsn: The change that made it.
+        prefix: What its keys begin with.
+    """
+
+    id: int
+    definition: CollectionDefinition
+    count: int
+    created_lsn: int
+    prefix: bytes
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return self.definition.name
+
+
+class Snapshot:
+    """The database at one LSN; for one thread at a time."""
+
+    __slots__ = ("_cache", "_get", "_state", "_tables", "txn")
+
+    def __init__(self, txn: Transaction, tables: Tables, cache: CatalogCache) -> None:
+        self.txn = txn
+        self._get = txn.get
+        self._cache = cache
+        self._tables = tables
+        self._state: State | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.txn.abort()
+
+    def close(self) -> None:
+        """End the snapshot."""
+        self.txn.abort()
+
+    # -------------------------------------------------------------- state
+    def _read_state(self) -> State:
+        if self._state is None:
+            self._state = read_state(self.txn, self._tables.meta)
+        return self._state
+
+    @property
+    def lsn(self) -> int:
+        """The last change this snapshot has."""
+        return self._read_state().lsn
+
+    @property
+    def timeline(self) -> int:
+        """The history that :attr:`lsn` belongs to."""
+        return self._read_state().timeline
+
+    @property
+    def uuid(self) -> bytes:
+        """Names the database, whatever its path."""
+        return read_uuid(self.txn, self._tables.meta)
+
+    def collection(self, name: str) -> CollectionInfo:
+        """The collection called ``name``, with its count at this snapshot.
+
+        Raises:
+            CollectionNotFoundError: there is none.
+        """
+        info = self._catalog().get(name)
+        if info is None:
+            raise collection_missing(name, self._catalog())
+        return self._counted(info)
+
+    def find(self, name: str) -> CollectionInfo:
+        """As :meth:`collection`, for reads by key: ``count`` has no meaning.
+
+        Raises:
+            CollectionNotFoundError: there is none.
+        """
+        info = self._catalog().get(name)
+        if info is None:
+            raise collection_missing(name, self._catalog())
+        return info
+
+    def collections(self) -> list[CollectionInfo]:
+        """All collections, by name."""
+        catalog = self._catalog()
+        return [self._counted(catalog[name]) for name in sorted(catalog)]
+
+    def _counted(self, info: CollectionInfo) -> CollectionInfo:
+        count = read_counters(self.txn, self._tables.meta, info.id).documents
+        if count == info.count:
+            return info
+        return msgspec.structs.replace(info, count=count)
+
+    def _catalog(self) -> dict[str, CollectionInfo]:
+        cache, version = self._cache, self._read_state().catalog_version
+        if cache.version == version:
+            return cache.by_name
+        catalog: dict[str, CollectionInfo] = {}
+        for number, created, encoded in read_definitions(self.txn, self._tables.meta):
+            definition = decode_definition(encoded)
+            catalog[definition.name] = CollectionInfo(
+                number, definition, 0, created, collection_prefix(number)
+            )
+        if version > cache.version:
+            # An older snapshot must not put its catalog in the place of a newer one.
+            cache.by_name, cache.version = catalog, version
+        return catalog
+
+    # -------------------------------------------------------------- documents
+    def get(self, info: CollectionInfo, document_id: str) -> memoryview | None:
+        """The record of the document with this id."""
+        try:
+            key = info.prefix + document_id.encode()
+        except UnicodeEncodeError:
+            return None  # no document can have this id
+        row = self._get(key, None, self._tables.ids)
+        if row is None:
+            return None
+        record: memoryview | None = self._get(
+            info.prefix + row, None, self._tables.docs
+        )
+        return record
+
+    def get_row(self, info: CollectionInfo, row: int) -> memoryview | None:
+        """The record in this row."""
+        key = _PAIR.pack(info.id, row)
+        record: memoryview | None = self._get(key, None, self._tables.docs)
+        return record
+
+    def get_rows(
+        self, info: CollectionInfo, rows: list[int]
+    ) -> list[tuple[int, memoryview]]:
+        """The records of many rows; ascending rows are read fastest."""
+        pack, number = _PAIR.pack, info.id
+        cursor = self.txn.cursor(self._tables.docs)
+        found = cursor.getmulti([pack(number, row) for row in rows])
+        unpack = _PAIR.unpack
+        return [(unpack(key)[1], record) for key, record in found]
+
+    def row_of(self, info: CollectionInfo, document_id: str) -> int | None:
+        """The row of the document with this id."""
+        key = info.prefix + document_id.encode(errors="surrogatepass")
+        row = self._get(key, None, self._tables.ids)
+        return None if row is None else int.from_bytes(row, "big")
+
+    def lookup_unique(
+        self, info: CollectionInfo, field: str, value: object
+    ) -> int | None:
+        """The row of the document that has ``value`` in the unique ``field``.
+
+        A value that cannot be in a unique field is in none.
+
+        Raises:
+            UsageError: the field is not unique.
+        """
+        declared = info.definition.fields.get(field)
+        if declared is None or not declared.unique:
+            raise UsageError(f"{info.name}.{field} is not a unique field")
+        number = list(info.definition.fields).index(field)
+        with suppress(ValueError, DataError):
+            key = field_prefix(info.id, number) + value_key(value)
+            row = self._get(key, None, self._tables.unique)
+            return None if row is None else int.from_bytes(row, "big")
+        return None
+
+    def scan(
+        self, info: CollectionInfo, after_row: int = 0
+    ) -> Iterator[tuple[int, memoryview]]:
+        """All documents behind ``after_row``, as (row, record) in row order."""
+        cursor = self.txn.cursor(self._tables.docs)
+        if not cursor.set_range(_PAIR.pack(info.id, after_row + 1)):
+            return
+        unpack, number = _PAIR.unpack, info.id
+        for key, record in cursor.iternext():
+            collection, row = unpack(key)
+            if collection != number:
+                return
+            yield row, record
+
+    def open_cursor(self, info: CollectionInfo, after_row: int = 0) -> Cursor | None:
+        """A cursor on the first document behind ``after_row``; ``None`` at the end.
+
+        For scans that look at the values alone (0.21 us each, against 0.48 with
+        :meth:`scan`): its ``iternext(keys=False)`` does not stop where the collection
+        does, which its ``key()`` tells (collection u32, row u64).
+        """
+        cursor = self.txn.cursor(self._tables.docs)
+        if not cursor.set_range(_PAIR.pack(info.id, after_row + 1)):
+            return None
+        return cursor if cursor.key()[:4] == info.prefix else None
+
+    # -------------------------------------------------------------- changes
+    @property
+    def first_change(self) -> int:
+        """The oldest change kept; one beyond :attr:`lsn` when there is none."""
+        cursor = self.txn.cursor(self._tables.changes)
+        if not cursor.first():
+            return self.lsn + 1
+        first: int = _U64.unpack(cursor.key())[0]
+        return first
+
+    def changes(self, after_lsn: int, upto: int | None = None) -> Iterator[Change]:
+        """The changes after ``after_lsn``, up to ``upto`` if given, in LSN order.
+
+        Changes whose documents went with a removed collection are left out.
+
+        Raises:
+            LaggedError: some of them are no longer kept.
+        """
+        self._check_kept(after_lsn)
+        for key, value in self._raw_changes(after_lsn, upto):
+            change = resolve_change(_U64.unpack(key)[0], value, self._record_after)
+            if change is not None:
+                yield change
+
+    def changed_rows(
+        self, info: CollectionInfo, after_lsn: int, upto: int | None = None
+    ) -> set[int]:
+        """The rows of a collection that changes after ``after_lsn`` touched.
+
+        Raises:
+            LaggedError: some of the changes are no longer kept.
+        """
+        self._check_kept(after_lsn)
+        rows = set()
+        for _, value in self._raw_changes(after_lsn, upto):
+            _, collection, row = change_header(value)
+            if collection == info.id and row:
+                rows.add(row)
+        return rows
+
+    def _check_kept(self, after_lsn: int) -> None:
+        if after_lsn < self.lsn and after_lsn + 1 < self.first_change:
+            raise LaggedError(
+                f"changes after LSN {after_lsn} are asked for, but they are kept from "
+                f"{self.first_change} on",
+                first=self.first_change,
+            )
+
+    def _raw_changes(
+        self, after_lsn: int, upto: int | None
+    ) -> Iterator[tuple[memoryview, memoryview]]:
+        cursor = self.txn.cursor(self._tables.changes)
+        if not cursor.set_range(_U64.pack(after_lsn + 1)):
+            return
+        last = None if upto is None else _U64.pack(upto)
+        for key, value in cursor.iternext():
+            if last is not None and bytes(key) > last:
+                return
+            yield key, value
+
+    def _record_after(self, collection: int, row: int, ended: int) -> Buffer | None:
+        """The version an insert made: current, or the old one of what ended it."""
+        if not ended:
+            key = _PAIR.pack(collection, row)
+            record: memoryview | None = self._get(key, None, self._tables.docs)
+            return record
+        value = self._get(_U64.pack(ended), None, self._tables.changes)
+        if value is None:
+            return None
+        if value[0] == ChangeKind.DELETE:
+            old: memoryview = value[13:]
+            return old
+        return split_update(value)[0]

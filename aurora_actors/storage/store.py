@@ -1,0 +1,285 @@
+"""An open database as the storage process holds it: files, catalog, state.
+
+:meth:`Store.open` brings whatever is on disk to a consistent state (see
+``storage.recovery``) and replays the commit log. From then on the store knows how to
+begin a batch and how to make its transaction the new state; what a batch consists of,
+the log, and when anything is synced is the engine's business.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Final, NamedTuple
+
+import lmdb
+
+from aurora_actors.config import AuroraConfig, ColdStoreMode, DurabilityMode
+from aurora_actors.errors import AuroraError, StorageFullError
+from aurora_actors.storage.catalog import Catalog, State, read_state, read_uuid
+from aurora_actors.storage.checkpoint import Checkpointer, boot_id
+from aurora_actors.storage.commitlog import CommitLog
+from aurora_actors.storage.environment import (
+    Environment,
+    Tables,
+    Transaction,
+    lmdb_errors,
+    open_environment,
+    open_tables,
+    translate_lmdb,
+)
+from aurora_actors.storage.filelog import FileLog
+from aurora_actors.storage.files import Files
+from aurora_actors.storage.frames import Frame
+from aurora_actors.storage.history import History
+from aurora_actors.storage.layout import CHECKPOINT_FILE, DATA_FILE, WAL_DIRECTORY
+from aurora_actors.storage.outcomes import Outcomes
+from aurora_actors.storage.recovery import (
+    history_was_cut,
+    lock_writer,
+    prepare_data_file,
+    prepare_directory,
+)
+from aurora_actors.storage.replay import replay_frame
+from aurora_actors.storage.sharing import acquire, release
+from aurora_actors.storage.writeset import WriteSet
+
+__all__ = ["Settings", "Store"]
+
+_log = logging.getLogger(__name__)
+_LOGGED: Final = frozenset({DurabilityMode.WAL, DurabilityMode.STRICT})
+_REPLAY_BYTES: Final = 32 << 20
+_SEGMENT_BYTES: Final = 64 << 20
+_NEARLY_FULL: Final = 16 << 20
+
+
+class Settings(NamedTuple):
+    """What an engine is given besides its configuration.
+
+    Attributes:
+        files: The file system.
+        boot: This run of the machine; ``None`` asks the system.
+        map_size: The data file's largest size; ``None`` takes ``max_size_gb``.
+        checkpoint_log_bytes: The log's size that makes a checkpoint due.
+    """
+
+    files: Files = Files()
+    boot: str | None = None
+    map_size: int | None = None
+    checkpoint_log_bytes: int | None = None
+
+
+class Store:
+    """The open files of one database, and the state they are in.
+
+    Attributes:
+        state: The last committed state.
+        catalog: Its collections.
+        outcomes: The remembered outcomes.
+        history: How much of ``changes`` is kept.
+        checkpointer: Takes its checkpoints.
+        log: The commit log; ``None`` in the durability modes without one.
+    """
+
+    def __init__(self, config: AuroraConfig, settings: Settings) -> None:
+        self.config = config
+        self.path = config.path
+        self.data_path = self.path / DATA_FILE
+        self.replayed_frames = 0
+        self._files = settings.files
+        self._map_size = settings.map_size or config.max_size_gb << 30
+        self._boot = boot_id() if settings.boot is None else settings.boot
+        self._open_things = ExitStack()
+
+    @classmethod
+    def open(cls, config: AuroraConfig, settings: Settings, tree_id: str) -> Store:
+        """Open the database at ``config.path``, making or recovering it if need be.
+
+        Raises:
+            UnavailableError: another process writes it, or its files are refused.
+            CorruptionError: its files are damaged.
+        """
+        store = cls(config, settings)
+        prepare_directory(store.path)
+        with ExitStack() as stack:
+            store._open_things = stack
+            stack.callback(os.close, lock_writer(store.path))
+            store._open_files()
+            store._recover(tree_id)
+            store._open_things = stack.pop_all()
+        return store
+
+    def _open_files(self) -> None:
+        self._found, self._rebooted = prepare_data_file(
+            self.path,
+            files=self._files,
+            boot=self._boot,
+            map_size=self._map_size,
+            durability=self.config.durability,
+        )
+        shared = acquire(self.path, self._open_environment, writer=True)
+        self._open_things.callback(release, shared)
+        self.env, self.tables = shared.env, shared.tables
+        with lmdb_errors(self.data_path):
+            self.env.reader_check()
+            with self.env.begin() as txn:
+                uuid = self._load(txn)
+        self._open_log(uuid)
+
+    def _open_environment(self) -> tuple[Environment, Tables]:
+        env = open_environment(
+            self.data_path,
+            map_size=self._map_size,
+            max_readers=self.config.max_readers,
+            sync=self.config.durability is DurabilityMode.SYNCHRONOUS,
+        )
+        try:
+            return env, open_tables(env)
+        except BaseException:
+            env.close()
+            raise
+
+    def _load(self, txn: Transaction) -> bytes:
+        tables, config = self.tables, self.config
+        uuid = read_uuid(txn, tables.meta)
+        self.state = read_state(txn, tables.meta)
+        self.catalog = Catalog.load(txn, tables.meta)
+        self.outcomes = Outcomes.load(txn, tables.requests)
+        self.checkpointer = Checkpointer(
+            self.env,
+            data_path=self.data_path,
+            path=self.path / CHECKPOINT_FILE,
+            files=self._files,
+            boot=self._boot,
+            uuid=uuid,
+            durability=config.durability,
+        )
+        self._open_things.callback(self.checkpointer.close)
+        self.history = History(
+            txn, tables.changes, self.state.lsn, config, lambda: self.checkpointer.lsn
+        )
+        return uuid
+
+    def _open_log(self, uuid: bytes) -> None:
+        small = self.config.cold_mode is ColdStoreMode.LOW_SPACE
+        self._stored_log: CommitLog = FileLog(
+            self.path / WAL_DIRECTORY,
+            seed=zlib.crc32(uuid),
+            files=self._files,
+            segment_bytes=_SEGMENT_BYTES // (16 if small else 1),
+            after_lsn=self.state.lsn,
+            rebooted=self._rebooted,
+        )
+        self._open_things.callback(self._stored_log.close)
+        logged = self.config.durability in _LOGGED
+        self.log: CommitLog | None = self._stored_log if logged else None
+
+    # -------------------------------------------------------------- recovery
+    def _recover(self, tree_id: str) -> None:
+        # A guarded state first: replay overwrites pages that the last one may need.
+        self.checkpointer.take(self.state)
+        log = self._stored_log
+        behind = log.last_lsn > self.state.lsn
+        if behind:
+            self._replay(log)
+        cut = history_was_cut(self._found, rebooted=self._rebooted)
+        with self.writing() as txn:
+            batch = self.new_batch(txn)
+            batch.timeline += cut
+            self.outcomes.begin_tree(
+                txn, self.tables.meta, self.tables.requests, tree_id
+            )
+            state = batch.flush()
+        self.committed(state)
+        if behind or cut:
+            self.checkpointer.take(self.state)
+            _log.warning(
+                "recovered after an unclean stop",
+                extra={"lsn": state.lsn, "timeline": state.timeline, "cut": cut},
+            )
+        log.restart(state.lsn)
+
+    def _replay(self, log: CommitLog) -> None:
+        frames: list[Frame] = []
+        size = 0
+        for frame in log.read(self.state.lsn):
+            frames.append(frame)
+            size += len(frame.payload)
+            if size >= _REPLAY_BYTES:
+                self._replay_all(frames)
+                frames, size = [], 0
+        if frames:
+            self._replay_all(frames)
+
+    def _replay_all(self, frames: Sequence[Frame]) -> None:
+        with self.writing() as txn:
+            batch = self.new_batch(txn)
+            for frame in frames:
+                batch.timeline = max(batch.timeline, frame.timeline)
+                for entry in replay_frame(batch, frame):
+                    self.outcomes.restore(entry.client, entry.request_id, entry.reply)
+            state = self.write(txn, batch)
+        self.committed(state)
+        self.replayed_frames += len(frames)
+
+    # -------------------------------------------------------------- batches
+    @contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """One write transaction: committed at the end, or aborted by an error."""
+        with lmdb_errors(self.data_path):
+            txn = self.env.begin(write=True)
+            try:
+                yield txn
+                txn.commit()
+            except BaseException:
+                txn.abort()
+                raise
+
+    def begin(self) -> Transaction:
+        """Begin a write transaction; the caller commits or aborts it."""
+        try:
+            return self.env.begin(write=True)
+        except lmdb.Error as exc:
+            raise translate_lmdb(exc, str(self.data_path)) from exc
+
+    def commit_error(self, exc: lmdb.Error) -> AuroraError:
+        """What a failed commit means.
+
+        LMDB reports a write that a full disk cut short as EIO. Where it does not sync,
+        no sync can be the cause, and the transaction is undone: not final.
+        """
+        cut_short = getattr(exc, "code", 0) == errno.EIO
+        if cut_short and self.config.durability is not DurabilityMode.SYNCHRONOUS:
+            room = os.statvfs(self.path)
+            if room.f_bavail * room.f_frsize < _NEARLY_FULL:
+                return StorageFullError(
+                    f"no room left on the disk for {self.data_path}",
+                    file=str(self.data_path),
+                )
+        return translate_lmdb(exc, str(self.data_path))
+
+    def new_batch(self, txn: Transaction) -> WriteSet:
+        """An empty write set over ``txn``, which has just begun."""
+        return WriteSet(txn, self.tables, self.catalog, self.state, self.history.first)
+
+    def write(self, txn: Transaction, batch: WriteSet) -> State:
+        """Write a batch and its outcomes to ``txn``; returns the state it leads to."""
+        written = batch.lsn - self.state.lsn
+        state = batch.flush()
+        self.outcomes.flush(txn, self.tables.requests)
+        self.history.trim(txn, batch.lsn, written)
+        return state
+
+    def committed(self, state: State) -> None:
+        """The transaction that leads to ``state`` is committed."""
+        self.state = state
+        self.outcomes.committed()
+        self.history.committed()
+
+    def close(self) -> None:
+        """Close everything, without syncing."""
+        self._open_things.close()

@@ -1,0 +1,429 @@
+"""What a batch is about to write: an overlay over one LMDB write transaction.
+
+Requests of a batch are applied to the overlay one after the other, and read through it,
+so that each sees what those before it did. Nothing is written to LMDB until the whole
+batch is known; then everything goes in at once, sorted, with cursor puts. A request
+that fails is undone from a journal, whatever it had already changed, the in-memory
+catalog included. (Measured against nested LMDB transactions, which cost about 4 µs
+each and write unsorted: an insert of 1,000 documents is twice as fast this way.)
+
+Lives for one batch, in the storage process's only writing thread. The same methods
+serve new requests (``storage.operations``) and the log's replay (``storage.replay``),
+so that both give the same bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from aurora_actors.schema.types import encode_definition
+from aurora_actors.storage.catalog import (
+    Catalog,
+    Collection,
+    Counters,
+    State,
+    counters_key,
+    definition_key,
+    dropped_key,
+    pack_counters,
+    pack_definition,
+    pack_state,
+)
+from aurora_actors.storage.changes import (
+    ChangeKind,
+    catalog_change,
+    change_header,
+    delete_change,
+    insert_change,
+    update_change,
+)
+from aurora_actors.storage.environment import Table, Tables, Transaction
+from aurora_actors.storage.journal import Journal
+from aurora_actors.storage.layout import META_NEXT_COLLECTION, META_STATE, row_key
+
+__all__ = ["Savepoint", "WriteSet"]
+
+Overlay: TypeAlias = "dict[bytes, bytes | None]"
+
+_U64: Final = struct.Struct(">Q")
+_U32: Final = struct.Struct(">I")
+_INSERT: Final = int(ChangeKind.INSERT)
+
+
+class Savepoint(NamedTuple):
+    """A point to go back to."""
+
+    journal: int
+    lsn: int
+    effects: int
+
+
+class WriteSet:
+    """The changes of one batch.
+
+    Args:
+        txn: The write transaction; nothing is written to it before :meth:`flush`.
+        tables: Its named databases.
+        catalog: Changed in place, and restored by :meth:`rollback`.
+        state: The state before the batch.
+        first_change: The oldest LSN still in ``changes``.
+    """
+
+    def __init__(
+        self,
+        txn: Transaction,
+        tables: Tables,
+        catalog: Catalog,
+        state: State,
+        first_change: int,
+    ) -> None:
+        self.txn = txn
+        self.tables = tables
+        self.catalog = catalog
+        self.lsn = state.lsn
+        self.timeline = state.timeline
+        self.first_change = first_change
+        self.effects: list[tuple[object, ...]] = []
+        self._docs: Overlay = {}
+        self._ids: Overlay = {}
+        self._unique: Overlay = {}
+        self._changes: dict[int, bytes] = {}
+        self._meta: Overlay = {}
+        self._counted: set[int] = set()
+        self._journal = Journal()
+        self._set = self._journal.set
+        self._add = self._journal.add
+
+    # -------------------------------------------------------------- undo
+    def savepoint(self) -> Savepoint:
+        """The present point."""
+        return Savepoint(len(self._journal), self.lsn, len(self.effects))
+
+    def rollback(self, point: Savepoint) -> None:
+        """Undo everything since ``point``."""
+        self._journal.undo(point.journal)
+        self.lsn = point.lsn
+        del self.effects[point.effects :]
+
+    # -------------------------------------------------------------- reads
+    def row_of(self, id_key: bytes) -> int | None:
+        """The row of the document with this key in ``ids``."""
+        return self._number(self._ids, self.tables.ids, id_key)
+
+    def unique_row(self, key: bytes) -> int | None:
+        """The row that holds this key in ``unique``."""
+        return self._number(self._unique, self.tables.unique, key)
+
+    def _number(self, overlay: Overlay, table: Table, key: bytes) -> int | None:
+        value = overlay[key] if key in overlay else self.txn.get(key, db=table)
+        return None if value is None else int.from_bytes(value, "big")
+
+    def record(self, collection: Collection, row: int) -> bytes | None:
+        """The current record of a row."""
+        key = row_key(collection.id, row)
+        if key in self._docs:
+            return self._docs[key]
+        found: bytes | None = self.txn.get(key, db=self.tables.docs)
+        return found
+
+    def records(self, collection: Collection, rows: Sequence[int]) -> list[bytes]:
+        """The records of those of ``rows`` that exist; ``rows`` is ascending."""
+        if self._docs:
+            found = (self.record(collection, row) for row in rows)
+            return [record for record in found if record is not None]
+        cursor = self.txn.cursor(self.tables.docs)
+        keys = [row_key(collection.id, row) for row in rows]
+        return [record for _, record in cursor.getmulti(keys)]
+
+    def any_id(self, id_keys: Iterable[bytes]) -> bytes | None:
+        """One of ``id_keys`` that is taken, if any is."""
+        return self._any(self._ids, self.tables.ids, id_keys)
+
+    def any_unique(self, keys: Iterable[bytes]) -> bytes | None:
+        """One of the unique ``keys`` that is taken, if any is."""
+        return self._any(self._unique, self.tables.unique, keys)
+
+    def _any(
+        self, overlay: Overlay, table: Table, keys: Iterable[bytes]
+    ) -> bytes | None:
+        ordered = sorted(keys)
+        if len(ordered) == 1:
+            key = ordered[0]
+            return key if self._number(overlay, table, key) is not None else None
+        if overlay:
+            for key in ordered:
+                if overlay.get(key) is not None:
+                    return key
+        # Ids made by one process ascend: often all are behind the last one stored.
+        cursor = self.txn.cursor(table)
+        if not cursor.set_range(ordered[0]) or cursor.key() > ordered[-1]:
+            return None
+        for key, _ in cursor.getmulti(ordered):
+            if key not in overlay:
+                found: bytes = key
+                return found
+        return None
+
+    def changed_rows(self, collection: Collection, after_lsn: int) -> set[int]:
+        """The rows of ``collection`` that changes after ``after_lsn`` touched."""
+        rows = set()
+        cursor = self.txn.cursor(self.tables.changes)
+        if cursor.set_range(_U64.pack(after_lsn + 1)):
+            for value in cursor.iternext(keys=False):
+                _, number, row = change_header(value)
+                if number == collection.id:
+                    rows.add(row)
+        for lsn, value in self._changes.items():
+            _, number, row = change_header(value)
+            if number == collection.id and lsn > after_lsn:
+                rows.add(row)
+        return rows
+
+    # -------------------------------------------------------------- documents
+    def insert(
+        self,
+        collection: Collection,
+        records: Sequence[bytes],
+        id_keys: Sequence[bytes],
+        unique: Sequence[tuple[bytes, int]],
+    ) -> int:
+        """Add documents whose ids and unique values are known to be free.
+
+        Args:
+            collection: Where they go.
+            records: One record each, with consecutive LSNs from ``self.lsn + 1``.
+            id_keys: Their keys in ``ids``.
+            unique: Keys in ``unique``, each with the position of its document.
+
+        Returns:
+            The row id of the first; the others follow.
+        """
+        number, count = collection.id, len(records)
+        first_row, total = self.catalog.counters[number]
+        if count == 1:
+            self._insert_one(collection, first_row, records[0], id_keys[0], unique)
+        else:
+            self._insert_many(collection, first_row, records, id_keys, unique)
+        self._count(number, Counters(first_row + count, total + count))
+        self.lsn += count
+        self.effects.append((_INSERT, number, first_row, records))
+        return first_row
+
+    def _insert_one(
+        self,
+        collection: Collection,
+        row: int,
+        record: bytes,
+        id_key: bytes,
+        unique: Sequence[tuple[bytes, int]],
+    ) -> None:
+        """The same without building dictionaries: half the time of a single insert."""
+        put, value = self._set, _U64.pack(row)
+        put(self._docs, collection.prefix + value, record)
+        put(self._changes, self.lsn + 1, insert_change(collection.id, row))
+        put(self._ids, id_key, value)
+        for key, _ in unique:
+            put(self._unique, key, value)
+
+    def _insert_many(
+        self,
+        collection: Collection,
+        first_row: int,
+        records: Sequence[bytes],
+        id_keys: Sequence[bytes],
+        unique: Sequence[tuple[bytes, int]],
+    ) -> None:
+        number, count = collection.id, len(records)
+        rows = range(first_row, first_row + count)
+        pack = _U64.pack
+        row_values = [pack(row) for row in rows]
+        lsns = range(self.lsn + 1, self.lsn + 1 + count)
+        prefix = collection.prefix
+        docs = [prefix + row for row in row_values]
+        self._add(self._docs, dict(zip(docs, records, strict=True)))
+        changes = [insert_change(number, row) for row in rows]
+        self._add(self._changes, dict(zip(lsns, changes, strict=True)))
+        self._take(self._ids, zip(id_keys, row_values, strict=True))
+        if unique:
+            self._take(self._unique, [(key, row_values[at]) for key, at in unique])
+
+    def _take(self, overlay: Overlay, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        new = dict(pairs)
+        if overlay and not overlay.keys().isdisjoint(new):
+            for key, value in new.items():
+                self._set(overlay, key, value)
+        else:
+            self._add(overlay, new)
+
+    def update(
+        self,
+        collection: Collection,
+        row: int,
+        old: bytes,
+        new: bytes,
+        *,
+        freed: Iterable[bytes],
+        taken: Iterable[bytes],
+    ) -> None:
+        """Put ``new`` in the place of ``old``; its LSN is ``self.lsn + 1``.
+
+        ``freed`` and ``taken`` are the keys in ``unique`` that the change gives up and
+        takes; the latter are known to be free.
+        """
+        number = collection.id
+        self.lsn += 1
+        self._set(self._docs, row_key(number, row), new)
+        self._supersede(old)
+        self._set(self._changes, self.lsn, update_change(number, row, old, new))
+        for key in freed:
+            self._set(self._unique, key, None)
+        for key in taken:
+            self._set(self._unique, key, _U64.pack(row))
+        self.effects.append((int(ChangeKind.UPDATE), number, row, new))
+
+    def delete(
+        self,
+        collection: Collection,
+        rows: Sequence[int],
+        records: Sequence[bytes],
+        freed: Iterable[bytes],
+    ) -> None:
+        """Remove documents, given their present records and keys in ``unique``."""
+        number, prefix = collection.id, collection.prefix
+        first_lsn = self.lsn + 1
+        self._supersede_all(records, first_lsn)
+        lsns = range(first_lsn, first_lsn + len(rows))
+        changes = map(delete_change, [number] * len(rows), rows, records)
+        self._add(self._changes, dict(zip(lsns, changes, strict=True)))
+        self._clear(self._docs, [row_key(number, row) for row in rows])
+        self._clear(self._ids, [prefix + r[9 : 9 + r[8]] for r in records])
+        self._clear(self._unique, list(freed))
+        next_row, total = self.catalog.counters[number]
+        self._count(number, Counters(next_row, total - len(rows)))
+        self.lsn += len(rows)
+        self.effects.append((int(ChangeKind.DELETE), number, list(rows)))
+
+    def _clear(self, overlay: Overlay, keys: list[bytes]) -> None:
+        if overlay:
+            for key in keys:
+                self._set(overlay, key, None)
+        else:
+            self._add(overlay, dict.fromkeys(keys))
+
+    def _count(self, collection: int, counters: Counters) -> None:
+        self._counted.add(collection)
+        self._set(self.catalog.counters, collection, counters)
+
+    def _supersede(self, old: bytes) -> None:
+        """Note in the insert's change record which change ends its version."""
+        lsn = int.from_bytes(old[:8], "big")
+        value = self._changes.get(lsn)
+        if value is None and lsn >= self.first_change:
+            value = self.txn.get(old[:8], db=self.tables.changes)
+        if value is not None and value[0] == _INSERT:
+            self._set(self._changes, lsn, value[:13] + _U64.pack(self.lsn))
+
+    def _supersede_all(self, records: Sequence[bytes], first_lsn: int) -> None:
+        if self._changes or len(records) < 8:
+            for number, record in enumerate(records):
+                self.lsn = first_lsn + number
+                self._supersede(record)
+            self.lsn = first_lsn - 1
+            return
+        first = _U64.pack(self.first_change)
+        ending = {
+            record[:8]: lsn
+            for lsn, record in enumerate(records, first_lsn)
+            if record[:8] >= first
+        }
+        cursor = self.txn.cursor(self.tables.changes)
+        pack = _U64.pack
+        self._add(
+            self._changes,
+            {
+                int.from_bytes(key, "big"): value[:13] + pack(ending[key])
+                for key, value in cursor.getmulti(sorted(ending))
+                if value[0] == _INSERT
+            },
+        )
+
+    # -------------------------------------------------------------- collections
+    def define(self, collection: Collection) -> None:
+        """Add a collection; its ``created_lsn`` is ``self.lsn + 1``."""
+        catalog, number = self.catalog, collection.id
+        encoded = encode_definition(collection.definition)
+        self.lsn += 1
+        self._set(catalog.by_name, collection.name, collection)
+        self._set(catalog.by_id, number, collection)
+        self._count(number, Counters(1, 0))
+        following = max(number + 1, catalog.numbers["next_collection"])
+        self._set(catalog.numbers, "next_collection", following)
+        self._new_version()
+        self._set(self._meta, META_NEXT_COLLECTION, _U32.pack(following))
+        entry = pack_definition(self.lsn, encoded)
+        self._set(self._meta, definition_key(number), entry)
+        change = catalog_change(ChangeKind.DEFINE, number, encoded)
+        self._set(self._changes, self.lsn, change)
+        self.effects.append((int(ChangeKind.DEFINE), number, encoded))
+
+    def drop(self, collection: Collection) -> None:
+        """Remove a collection; its documents are reclaimed later, in steps."""
+        catalog, number = self.catalog, collection.id
+        self.lsn += 1
+        self._journal.remove(catalog.by_name, collection.name)
+        self._journal.remove(catalog.by_id, number)
+        self._journal.remove(catalog.counters, number)
+        self._counted.add(number)
+        self._set(catalog.dropped, number, self.lsn)
+        self._new_version()
+        self._set(self._meta, definition_key(number), None)
+        self._set(self._meta, dropped_key(number), _U64.pack(self.lsn))
+        encoded = encode_definition(collection.definition)
+        change = catalog_change(ChangeKind.DROP, number, encoded)
+        self._set(self._changes, self.lsn, change)
+        self.effects.append((int(ChangeKind.DROP), number))
+
+    def _new_version(self) -> None:
+        numbers = self.catalog.numbers
+        self._set(numbers, "version", numbers["version"] + 1)
+
+    # -------------------------------------------------------------- writing
+    def flush(self) -> State:
+        """Write everything to the transaction; returns the state it leads to."""
+        tables = self.tables
+        self._flush(tables.docs, self._docs)
+        self._flush(tables.ids, self._ids)
+        self._flush(tables.unique, self._unique)
+        pack = _U64.pack
+        changes = [(pack(lsn), value) for lsn, value in self._changes.items()]
+        self._put(tables.changes, changes)
+        for number in self._counted:
+            counters = self.catalog.counters.get(number)
+            self._meta[counters_key(number)] = counters and pack_counters(counters)
+        state = State(self.lsn, self.timeline, self.catalog.numbers["version"])
+        self._meta[META_STATE] = pack_state(state)
+        self._flush(tables.meta, self._meta)
+        return state
+
+    def _flush(self, table: Table, overlay: Overlay) -> None:
+        if not overlay:
+            return
+        puts = [item for item in overlay.items() if item[1] is not None]
+        if len(puts) != len(overlay):
+            delete = self.txn.delete
+            for key in sorted(key for key, value in overlay.items() if value is None):
+                delete(key, b"", table)
+        self._put(table, puts)
+
+    def _put(self, table: Table, items: list[tuple[bytes, Any]]) -> None:
+        if len(items) < 4:
+            put = self.txn.put
+            for key, value in items:
+                put(key, value, True, True, False, table)
+            return
+        items.sort()
+        cursor = self.txn.cursor(table)
+        append = not cursor.last() or cursor.key() < items[0][0]
+        cursor.putmulti(items, append=append)

@@ -1,0 +1,36 @@
+"""What a tree is given to run in, made by ``serve``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from aurora_supervisor.logs import LogSink
+from aurora_supervisor.notify import ServiceManager
+from aurora_supervisor.peer import Peer
+
+__all__ = ["Surroundings"]
+
+
+class Surroundings(NamedTuple):
+    """What a tree is given to run in.
+
+    Attributes:
+        runtime_dir: The fresh runtime directory of this run.
+        tree_id: Names this run.
+        tree_module: The module that lists the actors, for the zygote.
+        sink: Where log lines go.
+        service: The service manager, if there is one.
+        embedded: Stop when the last application has left.
+        opener: The application that waits for the start of an embedded tree.
+        withdraw: Called when the tree is no longer to be found.
+    """
+
+    runtime_dir: str
+    tree_id: str
+    tree_module: str
+    sink: LogSink
+    service: ServiceManager
+    embedded: bool
+    opener: Peer | None
+    withdraw: Callable[[], None]

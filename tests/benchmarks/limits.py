@@ -1,0 +1,144 @@
+"""What this machine can do at best: the figures the others are compared with."""
+
+from __future__ import annotations
+
+import os
+import select
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import lmdb
+import msgspec
+
+from aurora_actors.transport.sockets import Inbox, Outlet
+
+ROUNDS = 3000
+
+ECHO = """
+import select, sys
+from aurora_actors.transport.sockets import Inbox, Outlet
+inbox, outlet = Inbox(sys.argv[1]), Outlet(sys.argv[2])
+print("ready", flush=True)
+while True:
+    data = inbox.receive_nowait()
+    if data is None:
+        select.select([inbox.fd], [], [])
+    elif not data:
+        break
+    else:
+        while not outlet.send_nowait(data):
+            select.select([outlet.send_fd], [], [])
+inbox.close(); outlet.close()
+"""
+
+
+class Limits(NamedTuple):
+    """Median seconds of one bare operation."""
+
+    lmdb_get_s: float
+    nng_s: float
+    append_s: float
+    fdatasync_s: float
+
+
+def median(work: Callable[[int], object], rounds: int = ROUNDS) -> float:
+    """The median time of ``work``."""
+    samples = []
+    for number in range(rounds):
+        start = time.perf_counter()
+        work(number)
+        samples.append(time.perf_counter() - start)
+    return statistics.median(samples)
+
+
+def measure_limits(directory: Path) -> Limits:
+    """Measure all limits, in a directory on the disk the database will be on."""
+    return Limits(
+        lmdb_get_s=_lmdb_get(directory),
+        nng_s=_nng_round_trip(directory),
+        append_s=_append(directory, sync=False),
+        fdatasync_s=_append(directory, sync=True),
+    )
+
+
+def sample_document(number: int) -> dict[str, object]:
+    """A document of about 250 bytes, ten fields."""
+    return {
+        "name": f"User {number}",
+        "email": f"user{number}@example.com",
+        "age": number % 80,
+        "role": f"role-{number % 8}",
+        "active": number % 3 == 0,
+        "score": number * 0.5,
+        "created": "2026-01-01T00:00:00Z",
+        "tags": ["a", "b", f"t{number % 100}"],
+        "address": {"city": f"City {number % 500}", "zip": f"{number % 99999:05d}"},
+        "bio": "x" * 60,
+    }
+
+
+def _lmdb_get(directory: Path) -> float:
+    path = directory / "bare.lmdb"
+    encode = msgspec.msgpack.Encoder().encode
+    decode = msgspec.msgpack.Decoder(dict[str, object]).decode
+    count = 20_000
+    with lmdb.open(str(path), map_size=1 << 30, subdir=False, sync=False) as env:
+        with env.begin(write=True) as txn:
+            for number in range(count):
+                txn.put(f"{number:08d}".encode(), encode(sample_document(number)))
+
+        def get(number: int) -> object:
+            with env.begin(buffers=True) as txn:
+                return decode(txn.get(f"{number * 7919 % count:08d}".encode()))
+
+        return median(get)
+
+
+def _nng_round_trip(directory: Path) -> float:
+    there, back = str(directory / "there.ipc"), str(directory / "back.ipc")
+    echo = subprocess.Popen(
+        [sys.executable, "-c", ECHO, there, back], stdout=subprocess.PIPE
+    )
+    with echo:
+        assert echo.stdout is not None
+        echo.stdout.readline()
+        inbox, outlet = Inbox(back), Outlet(there)
+
+        def send(data: bytes) -> None:
+            while not outlet.send_nowait(data):
+                select.select([outlet.send_fd], [], [])
+
+        def round_trip(_number: int) -> None:
+            send(b"x" * 300)
+            while inbox.receive_nowait() is None:
+                select.select([inbox.fd], [], [])
+
+        result = median(round_trip)
+        send(b"")
+        echo.wait(10)
+        inbox.close()
+        outlet.close()
+    return result
+
+
+def _append(directory: Path, *, sync: bool) -> float:
+    path = directory / "bare.log"
+    fd = os.open(path, os.O_CREAT | os.O_RDWR)
+    try:
+        os.pwrite(fd, bytes(2 << 20), 0)
+        os.fdatasync(fd)
+        data = b"x" * 300
+
+        def append(number: int) -> None:
+            os.pwrite(fd, data, number * 300)
+            if sync:
+                os.fdatasync(fd)
+
+        return median(append, 1000)
+    finally:
+        os.close(fd)

@@ -1,0 +1,42 @@
+"""Measure the database against the limits of the machine it runs on.
+
+``make bench`` prints ratios: to a bare LMDB look-up, to a bare nng round trip, to a bare
+log write. Absolute times are those of this machine at this moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from limits import Limits, measure_limits
+from report import Report
+from workloads import concurrent_inserts, point_reads, scans, single_inserts, startup
+
+WORKLOADS: dict[str, Callable[[Path, Limits, Report], None]] = {
+    "startup": startup,
+    "reads": point_reads,
+    "inserts": single_inserts,
+    "concurrent": concurrent_inserts,
+    "scans": scans,
+}
+
+
+def main() -> None:
+    """Run the chosen workloads, all by default, and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workload", nargs="*", choices=[*WORKLOADS, []], default=[])
+    chosen = parser.parse_args().workload or list(WORKLOADS)
+    report = Report()
+    with tempfile.TemporaryDirectory(prefix="aurora-bench-") as directory:
+        limits = measure_limits(Path(directory))
+        report.limits(limits)
+        for name in chosen:
+            WORKLOADS[name](Path(directory), limits, report)
+    report.show()
+
+
+if __name__ == "__main__":
+    main()

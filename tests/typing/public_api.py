@@ -1,0 +1,115 @@
+"""The public API as a type checker sees it; checked by mypy, never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Any, assert_type
+
+import msgspec
+
+from aurora_actors import (
+    Aurora,
+    AuroraConfig,
+    CollectionDefinition,
+    Document,
+    DocumentStream,
+    DurabilityMode,
+    FieldDefinition,
+    FieldType,
+    Increment,
+    Indexed,
+    Plan,
+    Push,
+    Query,
+    TreeStatus,
+    Unique,
+    blocking,
+    field,
+)
+
+
+class User(msgspec.Struct):
+    name: str
+    email: Annotated[str, Unique]
+    age: Annotated[int, Indexed] = 0
+
+
+@dataclass
+class Order:
+    amount: float
+
+
+async def opening() -> None:
+    async with Aurora.open("x", durability_mode=DurabilityMode.STRICT) as db:
+        assert_type(db, Aurora)
+        assert_type(db.config, AuroraConfig)
+    Aurora.open("x", durability_mode="strict")  # type: ignore[arg-type]
+    Aurora.open("x", no_such_setting=1)  # type: ignore[call-arg]
+    with blocking.with_config(AuroraConfig(db_path="x")) as local:
+        assert_type(local, blocking.Aurora)
+
+
+async def collections(db: Aurora) -> None:
+    fields = {"name": FieldDefinition(FieldType.STRING, unique=True)}
+    assert_type(await db.new_collection("users", fields), bool)
+    assert_type(await db.new_collection("tags", {"t": FieldType.INT}), bool)
+    assert_type(await db.new_collection("events", open=True), bool)
+    assert_type(await db.new_collection(User), bool)
+    assert_type(await db.list_collections(), list[str])
+    assert_type(await db.collection_definition("users"), CollectionDefinition)
+
+
+async def documents(db: Aurora, source: AsyncIterator[User]) -> None:
+    assert_type(await db.insert_into("users", {"name": "a"}), str)
+    assert_type(await db.insert_into(User, User("a", "b")), str)
+    assert_type(await db.insert_many("users", [{"name": "a"}]), list[str])
+    assert_type(await db.insert_many(User, source), list[str])
+    assert_type(await db.get_document("users", "a"), Document | None)
+    assert_type(await db.get_document(User, "a"), User | None)
+    await db.update_document("users", "a", {"n": Increment(1), "t": Push("x")})
+    doc = await db.get_document("users", "a")
+    if doc is not None:
+        assert_type(doc.id, str)
+        assert_type(doc.data, dict[str, Any])
+        assert_type(doc["name"], Any)
+        assert_type(doc.to(Order), Order)
+
+
+async def queries(db: Aurora) -> None:
+    query = db.query("users").filter(lambda f: f.gt("age", 25)).limit(3)
+    assert_type(query, Query[Document])
+    assert_type(await query.collect(), list[Document])
+    assert_type(await query.first_one(), Document | None)
+    typed = db.query(User).filter(field("age") > 25).order_by("age", ascending=False)
+    assert_type(typed, Query[User])
+    assert_type(await typed.collect(), list[User])
+    assert_type(await typed.first_one(), User | None)
+    assert_type(await typed.one(), User)
+    assert_type(await typed.count(), int)
+    assert_type(await typed.exists(), bool)
+    assert_type(await typed.update({"age": 1}), int)
+    assert_type(await typed.delete(), int)
+    assert_type(await typed.explain(), Plan)
+    assert_type(typed.select("name"), Query[Document])
+    assert_type(typed.stream(), DocumentStream[User])
+    async for user in typed.stream():
+        assert_type(user, User)
+
+
+async def housekeeping(db: Aurora) -> None:
+    assert_type(await db.status(), TreeStatus)
+    assert_type(await db.stats(), dict[str, dict[str, int | float]])
+    assert_type(await db.checkpoint(), int)
+    assert_type(await db.sync(), int)
+
+
+def without_await(db: blocking.Aurora) -> None:
+    assert_type(db.insert_into("users", {"name": "a"}), str)
+    assert_type(db.get_document(User, "a"), User | None)
+    assert_type(db.query("users").collect(), list[Document])
+    typed = db.query(User).filter(field("age") > 25)
+    assert_type(typed, blocking.BlockingQuery[User])
+    assert_type(typed.select("name").collect(), list[Document])
+    for user in typed.stream():
+        assert_type(user, User)

@@ -1,0 +1,78 @@
+"""The blocking facade has the methods of the asynchronous classes, as they are."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from aurora_actors import Aurora, DocumentStream, Query, blocking
+
+PAIRS = [
+    (Aurora, blocking.Aurora),
+    (Query, blocking.BlockingQuery),
+    (DocumentStream, blocking.BlockingStream),
+]
+RENAMED = {
+    "aclose": "close",
+    "__aenter__": "__enter__",
+    "__aexit__": "__exit__",
+    "__anext__": "__next__",
+    "__aiter__": "__iter__",
+}
+
+
+def methods(cls):
+    return {
+        RENAMED.get(name, name)
+        for name in dir(cls)
+        if not name.startswith("_") or name in {*RENAMED, *RENAMED.values()}
+    }
+
+
+def text(annotation: object) -> str:
+    plain = str(annotation)
+    for theirs, ours in (
+        ("BlockingQuery", "Query"),
+        ("BlockingStream", "DocumentStream"),
+        (" | AsyncIterable[object]", ""),
+    ):
+        plain = plain.replace(theirs, ours)
+    return plain
+
+
+def shape(method):
+    signature = inspect.signature(inspect.unwrap(method))
+    return [
+        (each.name, each.kind, each.default, text(each.annotation))
+        for each in signature.parameters.values()
+    ], text(signature.return_annotation)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_both_have_the_same_methods(ours, theirs):
+    assert methods(ours) == methods(theirs)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS[:2])
+def test_the_methods_have_the_same_signatures(ours, theirs):
+    for name in sorted(methods(ours)):
+        original = {new: old for old, new in RENAMED.items()}.get(name, name)
+        mine = getattr(ours, original, None) or getattr(ours, name)
+        other = getattr(theirs, name)
+        if callable(mine):
+            assert shape(mine) == shape(other), name
+            assert not inspect.iscoroutinefunction(other), name
+
+
+@pytest.mark.parametrize("cls", [Aurora, Query, blocking.Aurora])
+def test_every_method_that_waits_takes_a_timeout(cls):
+    free = {"open", "with_config", "close", "query", "config", "session"}
+    builders = {"filter", "order_by", "limit", "offset", "select"}
+    for name in methods(cls) - free - builders:
+        if re.match("__", name):
+            continue
+        parameters = inspect.signature(getattr(cls, name)).parameters
+        assert parameters["timeout"].kind is inspect.Parameter.KEYWORD_ONLY, name
+        assert parameters["timeout"].default is None, name
