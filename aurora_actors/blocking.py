@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar, Unpack, cast, overload
 
 from aurora_actors.client.builder import QueryBuilder, asked_of
-from aurora_actors.client.database import Aurora as AsyncAurora, session_of
+from aurora_actors.client.database import Aurora as AsyncAurora
 from aurora_actors.client.document import Document
+from aurora_actors.client.handle import session_of
 from aurora_actors.client.opening import open_blocking
 from aurora_actors.client.query import Query
 from aurora_actors.client.settings import Settings, check_settings

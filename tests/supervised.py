@@ -90,7 +90,6 @@ class Supervised:
             "runtime directory removed",
             deadline_s,
         )
-        wait_until(_no_children, "supervisors reaped", deadline_s)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``aurora-supervisor`` to its end."""
@@ -183,4 +182,5 @@ def tree(
     supervised = Supervised(tmp_path / "my.db", runtime_dir)
     yield supervised
     supervised.nothing_left()
+    wait_until(_no_children, "all children reaped")
     assert set(Path("/proc/self/fd").iterdir()) == descriptors

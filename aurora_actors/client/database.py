@@ -7,21 +7,16 @@ whose waits block.
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from types import TracebackType
-from typing import Self, TypeVar, Unpack, overload
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import TypeVar, overload
 
 from aurora_actors.client.builder import asked_of
 from aurora_actors.client.bulk import insert_many
 from aurora_actors.client.document import Document, document_of
 from aurora_actors.client.encoding import encode, encode_fields, name_of
-from aurora_actors.client.opening import Opener, open_async
+from aurora_actors.client.handle import Handle
 from aurora_actors.client.protocol import STORAGE
 from aurora_actors.client.query import Query
-from aurora_actors.client.session import Session
-from aurora_actors.client.settings import Settings, check_settings
-from aurora_actors.config import AuroraConfig
 from aurora_actors.errors import InternalError, UsageError, ValidationError
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.storage import (
@@ -38,7 +33,6 @@ from aurora_actors.messages.storage import (
     SyncLog,
     UpdateDocument,
     UpsertDocument,
-    Written,
 )
 from aurora_actors.messages.supervision import ReadStatus, TreeStatus
 from aurora_actors.schema.ids import check_id
@@ -53,12 +47,12 @@ from aurora_actors.schema.types import (
     encode_definition,
 )
 
-__all__ = ["Aurora", "session_of"]
+__all__ = ["Aurora"]
 
 M = TypeVar("M")
 
 
-class Aurora:
+class Aurora(Handle):
     """A database: ``async with Aurora.open("myapp.db") as db``.
 
     Any number of tasks may use it at once. Every method takes ``timeout`` in seconds
@@ -66,94 +60,6 @@ class Aurora:
     call that timed out or was cancelled may still take effect. Once closed, every call
     raises ``UsageError``; when the tree of processes is gone, ``TreeDownError``.
     """
-
-    def __init__(
-        self, config: AuroraConfig, *, compares: bool, opener: Opener = open_async
-    ) -> None:
-        self._config = config
-        self._compares = compares
-        self._opener = opener
-        self._session: Session | None = None
-        self._was_opened = False
-
-    # -------------------------------------------------------------- opening
-    @classmethod
-    def open(cls, path: str | os.PathLike[str], **settings: Unpack[Settings]) -> Self:
-        """The database at ``path``, to be entered with ``async with``.
-
-        Starts the database's processes, or joins those that run. Without settings a
-        running tree is taken as it is.
-
-        Args:
-            path: A directory; made if it does not exist.
-            **settings: Any key of :class:`AuroraConfig`.
-
-        Raises:
-            ConfigError: a setting is unknown or out of range; on entering, the running
-                tree has other settings.
-        """
-        check_settings(settings)
-        config = AuroraConfig(db_path=os.fspath(path), **settings)
-        return cls(config, compares=bool(settings))
-
-    @classmethod
-    def with_config(cls, config: AuroraConfig) -> Self:
-        """The database that ``config`` describes; a running tree must have the same.
-
-        Raises:
-            ConfigError: on entering, when the running tree's settings differ; the
-                message names the differences.
-        """
-        return cls(config, compares=True)
-
-    async def __aenter__(self) -> Self:
-        if self._was_opened:
-            raise UsageError("a database object is opened once; make another one")
-        self._was_opened = True
-        self._session = await self._opener(self._config, self._compares)
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Leave the database; the last to leave stops its processes.
-
-        Calls under way fail with ``UsageError``. Returns when the processes have ended
-        if they do, at the latest after ``shutdown_grace_s`` and 5 s. Closing again does
-        nothing.
-        """
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    @property
-    def config(self) -> AuroraConfig:
-        """The settings in force: the running tree's, once open."""
-        return self._config if self._session is None else self._session.config
-
-    def _open(self) -> Session:
-        session = self._session
-        if session is None:
-            raise UsageError(
-                "this database is closed"
-                if self._was_opened
-                else 'this database is not open: use "with", or "async with"'
-            )
-        return session
-
-    async def _write(
-        self, message: Message, timeout: float | None, size: int = 512
-    ) -> Written:
-        reply = await self._open().shell.call(STORAGE, message, timeout, size)
-        if not isinstance(reply, Written):
-            raise InternalError(f"a write was answered by {type(reply).__name__}")
-        return reply
 
     # -------------------------------------------------------------- collections
     async def new_collection(
@@ -293,9 +199,9 @@ class Aurora:
         Raises:
             CollectionNotFoundError: there is no such collection.
         """
-        session = self._open()
-        if session.shell.cancel_point is not None:
-            await session.shell.cancel_point()
+        session = self._session or self._open()
+        if session.cancel_point is not None:
+            await session.cancel_point()
         if isinstance(collection, str):
             return session.lookup.get(collection, document_id, document_of)
         found = session.lookup.get(name_of(collection), document_id, document_of)
@@ -425,11 +331,6 @@ class Aurora:
         if not isinstance(reply, LogSynced):
             raise InternalError(f"a sync was answered by {type(reply).__name__}")
         return reply.lsn
-
-
-def session_of(db: Aurora) -> Callable[[], Session]:
-    """What gives the parts of ``db`` while it is open; for the blocking facade."""
-    return db._open  # noqa: SLF001 - same module
 
 
 def _definition(

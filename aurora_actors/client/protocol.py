@@ -28,6 +28,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from aurora_actors.client.outbox import Outbox
 from aurora_actors.client.requests import (
     NO_DEADLINE,
     Call,
@@ -44,10 +45,8 @@ from aurora_actors.errors import (
 )
 from aurora_actors.messages.base import (
     Failure,
-    Letter,
     Message,
     decode_envelope,
-    encode_envelope,
 )
 from aurora_actors.messages.query import (
     CancelQuery,
@@ -58,6 +57,7 @@ from aurora_actors.messages.query import (
 )
 from aurora_actors.messages.storage import (
     CollectionDefined,
+    Committed,
     LogSynced,
     Statistics,
     Written,
@@ -68,11 +68,11 @@ __all__ = ["STORAGE", "ClientProtocol"]
 logger = logging.getLogger(__name__)
 
 STORAGE: Final = "storage"
-_ENVELOPE_BYTES: Final = 8 << 20
 _SMALL: Final = 512
 
 _Answer: TypeAlias = (
     Written
+    | Committed
     | CollectionDefined
     | LogSynced
     | Statistics
@@ -99,7 +99,7 @@ class ClientProtocol:
         self._last_number = 0
         self._calls: dict[int, Call] = {}
         self._streams: dict[int, ResultStream] = {}
-        self._queues: dict[str, list[tuple[Letter, int]]] = {}
+        self._outbox = Outbox(name)
         self._news: list[Pending] = []
         self._failure: AuroraError | None = None
 
@@ -189,7 +189,7 @@ class ClientProtocol:
 
     def _admit(self, pending: Pending) -> None:
         self._count(pending)
-        self._enqueue(
+        self._outbox.put(
             pending.destination, pending.number, pending.message, pending.size
         )
 
@@ -198,50 +198,20 @@ class ClientProtocol:
         self.in_flight[destination] = self.in_flight.get(destination, 0) + 1
         self.next_expiry = min(self.next_expiry, pending.deadline)
 
-    def _enqueue(self, destination: str, number: int, body: Message, size: int) -> None:
-        letter = (Letter(number, body), size)
-        queue = self._queues.get(destination)
-        if queue is None:
-            self._queues[destination] = [letter]
-        else:
-            queue.append(letter)
-
     def _cancel(self, destination: str, number: int) -> None:
         if self._failure is None:
-            self._enqueue(destination, 0, CancelQuery(query_id=number), _SMALL)
+            self._outbox.put(destination, 0, CancelQuery(query_id=number), _SMALL)
 
     # -------------------------------------------------------------- sending
     def outgoing(self) -> list[tuple[str, bytes]]:
         """Everything queued, as envelopes to be sent in this order."""
-        queues, self._queues = self._queues, {}
-        envelopes: list[tuple[str, bytes]] = []
-        for destination, queue in queues.items():
-            for letters in _split(queue):
-                data = self._encode(destination, letters)
-                if data is not None:
-                    envelopes.append((destination, data))
-        return envelopes
-
-    def _encode(self, destination: str, letters: list[Letter]) -> bytes | None:
-        floor = self._floor(destination)
-        try:
-            return encode_envelope(self.name, floor, letters)
-        except (TypeError, ValueError, OverflowError):
-            # One of them holds what the wire cannot; the others must not suffer.
-            good = [letter for letter in letters if self._encodes(letter)]
-            return encode_envelope(self.name, floor, good) if good else None
-
-    def _encodes(self, letter: Letter) -> bool:
-        try:
-            encode_envelope(self.name, 0, [letter])
-        except (TypeError, ValueError, OverflowError) as exc:
-            pending = self._find(letter.request_id)
+        envelopes, refused = self._outbox.take(self._floor)
+        for number, reason in refused:
+            pending = self._find(number)
             if pending is not None:
-                self._finish(
-                    pending, ProtocolError(f"the request cannot be sent: {exc}")
-                )
-            return False
-        return True
+                error = ProtocolError(f"the request cannot be sent: {reason}")
+                self._finish(pending, error)
+        return envelopes
 
     def _floor(self, destination: str) -> int:
         floor = next(iter(self._calls), self._last_number + 1)
@@ -306,7 +276,7 @@ class ClientProtocol:
         if stream.unacknowledged * 2 >= query.credit:
             grant = GrantCredit(query_id=stream.number, chunks=stream.unacknowledged)
             stream.unacknowledged = 0
-            self._enqueue(stream.destination, 0, grant, _SMALL)
+            self._outbox.put(stream.destination, 0, grant, _SMALL)
 
     def _on_nonsense(self, number: int, sender: str, reason: Exception) -> None:
         pending = self._find(number)
@@ -321,7 +291,7 @@ class ClientProtocol:
             return
         self._incarnations[name] = incarnation
         # What is queued is pending too; credits and cancellations died with the actor.
-        self._queues.pop(name, None)
+        self._outbox.drop(name)
         waiting: list[Pending] = [
             call for call in self._calls.values() if call.destination == name
         ]
@@ -334,7 +304,7 @@ class ClientProtocol:
                 self._renumber(stream)
                 waiting.append(stream)
         for pending in waiting:
-            self._enqueue(name, pending.number, pending.message, pending.size)
+            self._outbox.put(name, pending.number, pending.message, pending.size)
 
     def _renumber(self, stream: ResultStream) -> None:
         del self._streams[stream.number]
@@ -347,7 +317,7 @@ class ClientProtocol:
         """End the conversation: ``error`` for all that is pending, and ever after."""
         if self._failure is None:
             self._failure = error
-        self._queues.clear()
+        self._outbox.clear()
         for pending in [*self._calls.values(), *self._streams.values()]:
             self._finish(pending, type(error)(error.message, **error.context))
 
@@ -372,7 +342,7 @@ class ClientProtocol:
     @property
     def has_mail(self) -> bool:
         """Whether something is queued to be sent."""
-        return bool(self._queues)
+        return not self._outbox.is_empty
 
     def take_news(self) -> list[Pending]:
         """The requests whose waiters can go on since the last call."""
@@ -396,19 +366,6 @@ class ClientProtocol:
         pending.done = True
         pending.error = error
         self._news.append(pending)
-
-
-def _split(queue: list[tuple[Letter, int]]) -> list[list[Letter]]:
-    """Cut a queue into envelopes of about 8 MiB."""
-    parts: list[list[Letter]] = [[]]
-    filled = 0
-    for letter, size in queue:
-        if filled and filled + size > _ENVELOPE_BYTES:
-            parts.append([])
-            filled = 0
-        parts[-1].append(letter)
-        filled += size
-    return parts
 
 
 def _interrupted(actor: str) -> AuroraError:

@@ -16,6 +16,7 @@ from aurora_actors.messages.base import Message
 from aurora_actors.messages.query import ExplainReply, ResultChunk, RunQuery
 from aurora_actors.messages.storage import (
     CollectionDefined,
+    Committed,
     LogSynced,
     Statistics,
     Written,
@@ -26,6 +27,7 @@ __all__ = ["NO_DEADLINE", "Call", "Pending", "Reply", "ResultStream"]
 
 Reply: TypeAlias = (
     Written
+    | Committed
     | CollectionDefined
     | LogSynced
     | Statistics

@@ -28,15 +28,17 @@ class Session:
     """The parts of one open database.
 
     Attributes:
+        cancel_point: As the shell's.
         shell: Asks the actors.
         reader: Reads the data in this process.
         config: The settings in force.
         lookup: Runs short plans in this process.
     """
 
-    __slots__ = ("config", "lookup", "reader", "shell")
+    __slots__ = ("cancel_point", "config", "lookup", "reader", "shell")
 
     def __init__(self, shell: Shell, reader: DataReader, config: AuroraConfig) -> None:
+        self.cancel_point = shell.cancel_point
         self.shell = shell
         self.reader = reader
         self.config = config

@@ -27,7 +27,6 @@ from aurora_actors.config import AuroraConfig
 from aurora_actors.errors import (
     ConfigError,
     TimeoutError_,
-    TreeDownError,
     UnavailableError,
 )
 from aurora_actors.messages.base import Failure
@@ -140,7 +139,7 @@ def _spawn(path: Path, lock: int, ready: int, tree: str) -> int:
             setsigdef=_DEFAULT_SIGNALS,
         )
     except OSError as exc:
-        raise TreeDownError(f"no supervisor could be started: {exc}") from exc
+        raise UnavailableError(f"no supervisor could be started: {exc}") from exc
     finally:
         for descriptor in high:
             os.close(descriptor)

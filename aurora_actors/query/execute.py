@@ -30,7 +30,7 @@ from aurora_actors.query.loops import Want
 from aurora_actors.query.ordering import Hit, Sorter
 from aurora_actors.query.plan import Plan, PlanStep, choose_access, plan_query
 from aurora_actors.query.predicate import Predicate, decode_predicate
-from aurora_actors.query.projection import Projection
+from aurora_actors.query.projection import projection
 from aurora_actors.query.scan import Finish, Pace, Scan
 from aurora_actors.storage.reader import Snapshot
 
@@ -64,7 +64,6 @@ class Execution:
         self._predicate: Predicate | None = predicate
         access = choose_access(info.definition, predicate)
         self._scan = Scan(snapshot, info, access, cache)
-        self._paths = [key.field for key in spec.order]
         self._memory_limit = memory_limit
         self._done: list[PlanStep] = []
 
@@ -131,7 +130,7 @@ class Execution:
         if left == 0:
             return
         total = 0
-        with closing(self._scan.batches(want, (), self._finish())) as batches:
+        with closing(self._scan.batches(want, finish=self._finish())) as batches:
             for found in batches:
                 total += len(found)
                 part = found[skip:] if skip else found
@@ -153,7 +152,9 @@ class Execution:
         stop = None if spec.limit is None else spec.offset + spec.limit
         sorter = Sorter(spec.order, stop, scan.record, self._memory_limit)
         total, seconds = 0, 0.0
-        with closing(scan.batches(Want.KEYS, self._paths)) as batches:
+        with closing(
+            scan.batches(Want.KEYS, spec.order, bound=sorter.bound)
+        ) as batches:
             for found in batches:
                 total += len(found)
                 started = perf_counter()
@@ -178,11 +179,9 @@ class Execution:
         pace = Pace()
         given = 0
         for rows in self._sorted():
-            at = 0
-            while at < len(rows):
+            for at in pace.parts(len(rows)):
                 pace.start()
-                part = [finish(record(row)) for row in rows[at : at + pace.size]]
-                at += len(part)
+                part = [finish(record(row)) for row in rows[at]]
                 pace.stop(sum(map(len, part)))
                 given += len(part)
                 yield [*part]
@@ -192,7 +191,7 @@ class Execution:
 
     def _finish(self) -> Finish:
         fields = self._spec.fields
-        return bytes if fields is None else Projection(fields)
+        return bytes if fields is None else projection(fields)
 
     # -------------------------------------------------------------- chunks
     def _chunked(self, parts: Generator[list[object]]) -> Generator[list[bytes]]:

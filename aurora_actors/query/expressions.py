@@ -17,15 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from aurora_actors.errors import InvalidFilterError, ValidationError
+from aurora_actors.query.generated import Constants, build
 from aurora_actors.query.pattern import compile_pattern
 from aurora_actors.query.predicate import And, Compare, Not, Or, Predicate
 from aurora_actors.schema.values import decode_value, encode_value, values_equal
 
-__all__ = ["Constants", "Leaves", "expression", "path_expression"]
+__all__ = ["Leaves", "expression", "path_expression"]
 
 _NUMBERS: Final = (int, float)
 _MOMENTS: Final = (datetime, date, time)
@@ -33,33 +34,22 @@ _SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _COSTS: Final = {"matches": 8, "contains": 3, "contains_any": 4, "contains_all": 4}
 _CHEAP: Final = {"eq": 0, "is_null": 0, "is_not_null": 0}
 
-GLOBALS: Final[dict[str, object]] = {
-    "UUID": UUID,
-    "datetime": datetime,
-    "date": date,
-    "time": time,
-}
-"""The names that expressions use besides leaves, constants and builtins."""
+# A connective with more parts is tested in groups, each a function of its own: 10,000
+# terms of one shape take 0.15 s to build, in one expression 0.6 s.
+_MOST_PARTS: Final = 64
+_GROUP: Final = 32
 
 
-Leaves: TypeAlias = Callable[[str], str]
-"""The text of an expression that reads a top-level field; ``id`` is the id."""
+class Leaves(NamedTuple):
+    """How generated code reads a document.
 
+    Attributes:
+        parameters: The variables it reads from, as text.
+        read: Gives the text of an expression for a top-level field; ``id`` is the id.
+    """
 
-class Constants:
-    """The constants of one piece of generated code, by the names it calls them."""
-
-    def __init__(self) -> None:
-        self.values: list[object] = []
-
-    def add(self, value: object) -> str:
-        """Keep ``value``; returns its name."""
-        self.values.append(value)
-        return f"k{len(self.values) - 1}"
-
-    def names(self) -> list[str]:
-        """The names of all, in order."""
-        return [f"k{number}" for number in range(len(self.values))]
+    parameters: str
+    read: Callable[[str, Constants], str]
 
 
 def expression(predicate: Predicate, leaves: Leaves, constants: Constants) -> str:
@@ -89,8 +79,28 @@ def _joined(
     ordered = sorted(parts, key=_cost)
     if not ordered:
         return empty
-    texts = [expression(part, leaves, constants) for part in ordered]
+    if len(ordered) > _MOST_PARTS:
+        texts = [
+            _group(ordered[at : at + _GROUP], word, leaves, constants)
+            for at in range(0, len(ordered), _GROUP)
+        ]
+    else:
+        texts = [expression(part, leaves, constants) for part in ordered]
     return f"({word.join(texts)})"
+
+
+def _group(
+    parts: list[Predicate], word: str, leaves: Leaves, constants: Constants
+) -> str:
+    """Some parts of a connective as a call of a function."""
+    own = Constants()
+    texts = [expression(part, leaves, own) for part in parts]
+    lines = [
+        f"def test({leaves.parameters}):",
+        f"    return {word.join(texts)}",
+        "return test",
+    ]
+    return f"{constants.add(build(lines, own))}({leaves.parameters})"
 
 
 def _cost(predicate: Predicate) -> int:
@@ -106,7 +116,7 @@ def _cost(predicate: Predicate) -> int:
 def path_expression(path: str, leaves: Leaves, constants: Constants) -> str:
     """The text of an expression for a dotted path; null when there is nothing."""
     first, *rest = path.split(".")
-    text = leaves(first)
+    text = leaves.read(first, constants)
     if len(rest) > 3:
         return f"{constants.add(_walker(rest))}({text})"
     for name in rest:

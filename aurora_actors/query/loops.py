@@ -19,12 +19,21 @@ from typing import Final, TypeAlias, cast
 
 import msgspec
 
-from aurora_actors.query.compile import build
-from aurora_actors.query.expressions import Constants, expression, path_expression
+from aurora_actors.messages.query import OrderKey
+from aurora_actors.query.expressions import Leaves, expression, path_expression
+from aurora_actors.query.generated import Constants, build
 from aurora_actors.query.predicate import Predicate, terms
 from aurora_actors.schema.values import decode_ext
 
-__all__ = ["ColumnLoop", "RecordLoop", "Want", "field_decoder", "top_level_fields"]
+__all__ = [
+    "UNBOUNDED",
+    "Bound",
+    "ColumnLoop",
+    "RecordLoop",
+    "Want",
+    "field_decoder",
+    "top_level_fields",
+]
 
 _KEY: Final = struct.Struct(">IQ")
 
@@ -42,25 +51,30 @@ class Want(Enum):
     """``(row, record, value of each order key...)``; from columns the record is None."""
 
 
+Bound: TypeAlias = tuple[type, object]
+"""Type and value of a first order key that everything worth having comes before."""
+UNBOUNDED: Final[Bound] = (object, None)
+
 RecordRun: TypeAlias = Callable[
     [
         Iterator[memoryview],
         Callable[[], bytes | memoryview],
         Callable[[object], None],
         Callable[[memoryview], bytes],
+        Bound,
     ],
     None,
 ]
 ColumnRun: TypeAlias = Callable[
-    [Sequence[int], Sequence[Sequence[object]], Callable[[object], None]], None
+    [Sequence[int], Sequence[Sequence[object]], Callable[[object], None], Bound], None
 ]
 
 
 def top_level_fields(
-    predicate: Predicate | None, order: Sequence[str]
+    predicate: Predicate | None, order: Sequence[OrderKey]
 ) -> tuple[str, ...]:
     """The top-level fields that a test and an order read, without the id."""
-    paths = [*order]
+    paths = [key.field for key in order]
     if predicate is not None:
         paths += [term.field for term in terms(predicate)]
     names = dict.fromkeys(path.partition(".")[0] for path in paths)
@@ -85,28 +99,33 @@ class RecordLoop:
 
     Attributes:
         fields: The top-level fields it decodes.
-        run: ``run(records, key, append, finish)`` appends what is wanted of each match;
-            ``key()`` is the key of the present record, ``finish`` makes a result of it.
+        run: ``run(records, key, append, finish, bound)`` appends what is wanted of each
+            match; ``key()`` is the key of the present record, ``finish`` makes a result
+            of it. What is of the bound's type and behind it is left out.
     """
 
     def __init__(
-        self, predicate: Predicate | None, want: Want, order: Sequence[str] = ()
+        self,
+        predicate: Predicate | None,
+        want: Want,
+        order: Sequence[OrderKey] = (),
     ) -> None:
         self.fields = top_level_fields(predicate, order)
         places = {name: f"d.f{number}" for number, name in enumerate(self.fields)}
         places["id"] = "str(record[9:9 + record[8]], 'utf-8')"
+        leaves = _leaves("d, record" if self.fields else "record", places)
         constants = Constants()
-        unpack = constants.add(_KEY.unpack)
-        test = _test(predicate, places, constants)
-        place = (f"{unpack}(key())[1]", "record")
-        given = _given(want, place, _values(order, places, constants))
-        lines = ["def run(records, key, append, finish):", "    for record in records:"]
+        lines = [
+            "def run(records, key, append, finish, bound):",
+            "    kind, limit = bound",
+            "    for record in records:",
+        ]
         if self.fields:
             decode = constants.add(field_decoder(self.fields))
             lines.append(f"        d = {decode}(record[9 + record[8]:])")
-        lines += [f"        if {test}:", f"            append({given})", "return run"]
-        body = "".join(f"    {line}\n" for line in lines)
-        self.run = cast("RecordRun", build(body, constants))
+        place = (f"{constants.add(_KEY.unpack)}(key())[1]", "record")
+        lines += _match(predicate, want, order, place, leaves, constants)
+        self.run = cast("RecordRun", build([*lines, "return run"], constants))
 
 
 class ColumnLoop:
@@ -114,42 +133,51 @@ class ColumnLoop:
 
     Attributes:
         fields: The top-level fields whose columns it takes.
-        run: ``run(rows, columns, append)`` appends what is wanted of each match.
+        run: ``run(rows, columns, append, bound)`` appends what is wanted of each match.
     """
 
     def __init__(
-        self, predicate: Predicate | None, want: Want, order: Sequence[str] = ()
+        self,
+        predicate: Predicate | None,
+        want: Want,
+        order: Sequence[OrderKey] = (),
     ) -> None:
         self.fields = top_level_fields(predicate, order)
         places = {name: f"f{number}" for number, name in enumerate(self.fields)}
+        leaves = _leaves(", ".join(places.values()), places)
         constants = Constants()
-        test = _test(predicate, places, constants)
-        given = _given(want, ("row", "None"), _values(order, places, constants))
         names = "".join(f"f{number}, " for number in range(len(self.fields)))
         lines = [
-            "def run(rows, columns, append):",
+            "def run(rows, columns, append, bound):",
+            "    kind, limit = bound",
             f"    for row, {names} in zip(rows, *columns):",
-            f"        if {test}:",
-            f"            append({given})",
+            *_match(predicate, want, order, ("row", "None"), leaves, constants),
             "return run",
         ]
-        body = "".join(f"    {line}\n" for line in lines)
-        self.run = cast("ColumnRun", build(body, constants))
+        self.run = cast("ColumnRun", build(lines, constants))
 
 
-def _test(
-    predicate: Predicate | None, places: dict[str, str], constants: Constants
-) -> str:
-    if predicate is None:
-        return "True"
-    return expression(predicate, places.__getitem__, constants)
+def _leaves(parameters: str, places: dict[str, str]) -> Leaves:
+    return Leaves(parameters, lambda name, _constants: places[name])
 
 
-def _values(
-    order: Sequence[str], places: dict[str, str], constants: Constants
+def _match(  # noqa: PLR0917 - the two loops' common part, called from them alone
+    predicate: Predicate | None,
+    want: Want,
+    order: Sequence[OrderKey],
+    place: tuple[str, str],
+    leaves: Leaves,
+    constants: Constants,
 ) -> list[str]:
-    leaf = places.__getitem__
-    return [path_expression(path, leaf, constants) for path in order]
+    """The lines that test a document, and pass on what is wanted of it."""
+    test = "True" if predicate is None else expression(predicate, leaves, constants)
+    values = [path_expression(key.field, leaves, constants) for key in order]
+    if want is Want.KEYS:
+        sign = "<=" if order[0].ascending else ">="
+        test += f" and (type(w := {values[0]}) is not kind or w {sign} limit)"
+        values[0] = "w"
+    given = _given(want, place, values)
+    return [f"        if {test}:", f"            append({given})"]
 
 
 def _given(want: Want, place: tuple[str, str], values: list[str]) -> str:

@@ -21,6 +21,7 @@ from uuid import UUID
 
 from aurora_actors.errors import LimitExceededError
 from aurora_actors.messages.query import OrderKey
+from aurora_actors.query.loops import UNBOUNDED, Bound
 from aurora_actors.query.memory import memory_of
 from aurora_actors.schema.order import SortKey, kind_rank, sort_key
 
@@ -129,7 +130,6 @@ class Sorter:
         memory_limit: int,
     ) -> None:
         self._keys = [sort_key if key.ascending else descending_key for key in order]
-        self._ascending = order[0].ascending
         self._keep = keep if keep is not None and keep <= _LARGEST_K else None
         self._full_at = _RUN if self._keep is None else 2 * self._keep + 256
         self._fetch = fetch
@@ -146,13 +146,16 @@ class Sorter:
         Raises:
             LimitExceededError: the places need more memory than the query may use.
         """
-        if self._worst is not None:
-            hits = self._promising(hits, self._worst)
         for at in range(0, len(hits), _RUN):
             self._hold(hits[at : at + _RUN])
             if len(self._held) >= self._full_at:
                 self._shrink()
         self._check_memory()
+
+    def bound(self) -> Bound:
+        """What the first values of matches that are still of interest are not behind."""
+        value = None if self._worst is None else self._worst[-1]
+        return (type(value), value) if type(value) in _COMPARED_AS_IS else UNBOUNDED
 
     def rows(self) -> Iterator[int]:
         """The rows of all that was taken (of the first ``keep``), in order."""
@@ -170,6 +173,9 @@ class Sorter:
         Rows differ, so the first value behind the row is never compared.
         """
         keys, worst, append = self._keys, self._worst, self._held.append
+        if worst is None and len(keys) == 1 and isinstance(hits[0][1], memoryview):
+            self._held += _simple_places(keys[0], hits)
+            return
         for hit in hits:
             row, record, *values = hit
             place: list[object] = []
@@ -181,16 +187,6 @@ class Sorter:
                 record = self._fetch(cast("int", row))
             document_id = str(record[9 : 9 + record[8]], "utf-8")
             append((*place, document_id, row, values[0]))
-
-    def _promising(self, hits: Sequence[Hit], worst: Place) -> Sequence[Hit]:
-        """Without those whose first value alone puts them behind ``worst``."""
-        limit: Any = worst[-1]  # compared with values of its own type alone
-        kind = type(limit)
-        if kind not in _COMPARED_AS_IS:
-            return hits
-        if self._ascending:
-            return [hit for hit in hits if type(hit[2]) is not kind or limit >= hit[2]]
-        return [hit for hit in hits if type(hit[2]) is not kind or limit <= hit[2]]
 
     def _shrink(self) -> None:
         held = self._held
@@ -218,6 +214,16 @@ class Sorter:
                 "narrower filter",
                 limit=self._memory_limit,
             )
+
+
+def _simple_places(
+    key: Callable[[object], SortKey], hits: Sequence[Any]
+) -> list[Place]:
+    """The places by one key, of matches that come with their records."""
+    return [
+        (*key(value), str(record[9 : 9 + record[8]], "utf-8"), row, value)
+        for row, record, value in hits
+    ]
 
 
 def _merged(runs: list[list[Place]]) -> Iterator[Place]:

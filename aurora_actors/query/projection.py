@@ -12,35 +12,31 @@ from typing import Final, cast
 
 import msgspec
 
-from aurora_actors.schema.record import record_body
-
-__all__ = ["Projection"]
+__all__ = ["projection"]
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _EMPTY: Final = b"\x80"
 _Tree = dict[str, "_Tree | None"]
 
 
-class Projection:
-    """Makes of a record one with ``fields`` alone.
+def projection(fields: Sequence[str]) -> Callable[[memoryview | bytes], bytes]:
+    """A function that makes of a record one with ``fields`` alone.
 
     Args:
         fields: Field names; dotted ones keep their nesting, so that ``address.city``
             gives ``{"address": {"city": ...}}``. The id is always kept.
     """
+    tree: _Tree = {}
+    for path in fields:
+        if path != "id":
+            _plant(tree, path.split("."))
+    apply = _Level(tree).apply
 
-    def __init__(self, fields: Sequence[str]) -> None:
-        tree: _Tree = {}
-        for path in fields:
-            if path != "id":
-                _plant(tree, path.split("."))
-        self._level = _Level(tree)
+    def project(record: memoryview | bytes) -> bytes:
+        start = 9 + record[8]
+        return bytes(record[:start]) + apply(record[start:])
 
-    def __call__(self, record: memoryview | bytes) -> bytes:
-        """The record with the selected fields."""
-        body = record_body(record)
-        head = bytes(record[: len(record) - len(body)])
-        return head + self._level.apply(body)
+    return project
 
 
 def _plant(tree: _Tree, names: list[str]) -> None:
@@ -68,14 +64,21 @@ class _Level:
         kind = msgspec.defstruct("Selected", members)
         decoder = msgspec.msgpack.Decoder(kind)
         self._decode = cast("Callable[[object], msgspec.Struct]", decoder.decode)
+        self.apply: Callable[[object], bytes] = self._apply_flat
         self._below = [
             (f"f{number}", _Level(below))
             for number, below in enumerate(tree.values())
             if below is not None
         ]
 
-    def apply(self, encoded: object) -> bytes:
+        if self._below:
+            self.apply = self._apply_nested
+
+    def _apply_flat(self, encoded: object) -> bytes:
         """The selected fields of an encoded object, encoded."""
+        return _encode(self._decode(encoded))
+
+    def _apply_nested(self, encoded: object) -> bytes:
         selected = self._decode(encoded)
         for name, level in self._below:
             raw = getattr(selected, name)

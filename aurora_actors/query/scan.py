@@ -12,8 +12,9 @@ from time import perf_counter
 from typing import Final, TypeAlias
 
 from aurora_actors.errors import CorruptionError
+from aurora_actors.messages.query import OrderKey
 from aurora_actors.query.cache import DocumentCache
-from aurora_actors.query.loops import ColumnLoop, RecordLoop, Want
+from aurora_actors.query.loops import UNBOUNDED, Bound, ColumnLoop, RecordLoop, Want
 from aurora_actors.query.plan import Access
 from aurora_actors.query.predicate import terms
 from aurora_actors.query.sources import CollectionSource, RowSource, Source
@@ -43,8 +44,8 @@ class Pace:
         """A batch begins."""
         self._started = perf_counter()
 
-    def stop(self, held_bytes: int = 0) -> None:
-        """A batch has ended, with this much memory in its results."""
+    def stop(self, held_bytes: int = 0) -> float:
+        """A batch has ended, with this much memory in its results; gives its time."""
         took = perf_counter() - self._started
         self.elapsed += took
         if took > _LONGEST_S or held_bytes > 2 * _BATCH_BYTES:
@@ -52,6 +53,19 @@ class Pace:
             self.size = max(1, int(self.size / shrink))
         elif took < _SHORTEST_S and held_bytes < _BATCH_BYTES // 2:
             self.size = min(_LARGEST, self.size * 2)
+        return took
+
+    def parts(self, length: int) -> Iterator[slice]:
+        """Slices of that many items, each as long as the pace is when it is taken."""
+        at = 0
+        while at < length:
+            part = slice(at, at + self.size)
+            yield part
+            at = part.stop
+
+
+def _unbounded() -> Bound:
+    return UNBOUNDED
 
 
 class Scan:
@@ -79,41 +93,54 @@ class Scan:
         self._cache = cache
 
     def batches(
-        self, want: Want, order: Sequence[str] = (), finish: Finish = bytes
+        self,
+        want: Want,
+        order: Sequence[OrderKey] = (),
+        *,
+        finish: Finish = bytes,
+        bound: Callable[[], Bound] = _unbounded,
     ) -> Generator[list[object]]:
-        """What is wanted of the matches, in row order unless ids were looked up."""
+        """What is wanted of the matches, in the order of rows.
+
+        Args:
+            want: What.
+            order: The order keys, for ``Want.KEYS``.
+            finish: Makes a result of a record, for ``Want.RECORD``.
+            bound: Asked before each batch, for ``Want.KEYS``.
+        """
         cache = self._usable_cache(order)
         if cache is not None:
-            loop = ColumnLoop(self._access.residual, _column_want(want), order)
-            if cache.admits(self._info, loop.fields):
+            columns = ColumnLoop(self._access.residual, _column_want(want), order)
+            if cache.admits(self._info, columns.fields):
                 self.name = "scan of cached columns"
-                yield from self._from_columns(cache, loop, want, finish)
+                found = self._from_columns(cache, columns, bound)
+                wanted = want is Want.RECORD
+                yield from self._fetched(found, finish) if wanted else found
                 return
-        yield from self._from_records(want, order, finish)
+        records = RecordLoop(self._access.residual, want, order)
+        yield from self._from_records(records, finish, bound)
 
-    def _usable_cache(self, order: Sequence[str]) -> DocumentCache | None:
+    def _usable_cache(self, order: Sequence[OrderKey]) -> DocumentCache | None:
         """The cache, if the access is a scan that reads fields but no ids."""
         access = self._access
         if access.kind != "document_scan" or (access.residual is None and not order):
             return None
-        read = {*order}
+        read = {key.field for key in order}
         if access.residual is not None:
             read.update(term.field for term in terms(access.residual))
         return self._cache if not any(_is_id(path) for path in read) else None
 
     # -------------------------------------------------------------- records
     def _from_records(
-        self, want: Want, order: Sequence[str], finish: Finish
-    ) -> Iterator[list[object]]:
-        loop = RecordLoop(self._access.residual, want, order)
+        self, loop: RecordLoop, finish: Finish, bound: Callable[[], Bound]
+    ) -> Generator[list[object]]:
         pace = Pace()
         source = self._source()
         try:
             while not source.done:
                 pace.start()
-                found = _take(source, loop, pace.size, finish)
-                held = sum(map(_length, found)) if want is Want.RECORD else 0
-                pace.stop(held)
+                found = _take(source, loop, pace.size, finish, bound())
+                pace.stop(sum(map(_length, found)))
                 self.rows_read, self.seconds = source.taken, pace.elapsed
                 yield found
         finally:
@@ -133,34 +160,36 @@ class Scan:
 
     # -------------------------------------------------------------- columns
     def _from_columns(
-        self, cache: DocumentCache, loop: ColumnLoop, want: Want, finish: Finish
-    ) -> Iterator[list[object]]:
+        self, cache: DocumentCache, loop: ColumnLoop, bound: Callable[[], Bound]
+    ) -> Generator[list[object]]:
+        pace = Pace()
         started = perf_counter()
         for block in cache.blocks(self._snapshot, self._info, loop.fields):
-            found: list[object] = []
             columns = [block.columns[name] for name in loop.fields]
-            loop.run(block.rows, columns, found.append)
-            self.rows_read += len(block.rows)
             self.seconds += perf_counter() - started
-            if want is Want.RECORD:
-                yield from self._fetch(found, finish)
-            else:
+            for at in pace.parts(len(block.rows)):
+                pace.start()
+                found: list[object] = []
+                parts = [column[at] for column in columns]
+                loop.run(block.rows[at], parts, found.append, bound())
+                self.rows_read += len(parts[0])
+                self.seconds += pace.stop()
                 yield found
             started = perf_counter()
 
-    def _fetch(self, rows: list[object], finish: Finish) -> Iterator[list[object]]:
-        """The finished records of a block's matches."""
+    def _fetched(
+        self, batches: Generator[list[object]], finish: Finish
+    ) -> Generator[list[object]]:
+        """The finished records of rows."""
         pace = Pace()
-        at = 0
-        while True:
-            pace.start()
-            part = rows[at : at + pace.size]
-            records = [finish(self.record(row)) for row in part]
-            at += len(part)
-            pace.stop(sum(map(len, records)))
-            yield [*records]
-            if at >= len(rows):
-                break
+        for rows in batches:
+            for at in pace.parts(len(rows)):
+                pace.start()
+                records = [finish(self.record(row)) for row in rows[at]]
+                pace.stop(sum(map(len, records)))
+                yield [*records]
+            if not rows:
+                yield []
         self.seconds += pace.elapsed
 
     def record(self, row: object) -> memoryview:
@@ -179,13 +208,15 @@ class Scan:
         return record
 
 
-def _take(source: Source, loop: RecordLoop, size: int, finish: Finish) -> list[object]:
+def _take(
+    source: Source, loop: RecordLoop, size: int, finish: Finish, bound: Bound
+) -> list[object]:
     found: list[object] = []
     try:
-        loop.run(source.take(size), source.key, found.append, finish)
+        loop.run(source.take(size), source.key, found.append, finish, bound)
         if not source.settle():
             found.clear()
-            loop.run(source.take(size), source.key, found.append, finish)
+            loop.run(source.take(size), source.key, found.append, finish, bound)
             source.settle()
     except DECODE_FAULTS as exc:
         raise CorruptionError(f"a document cannot be decoded: {exc}") from exc

@@ -23,17 +23,17 @@ import lmdb
 from aurora_actors.config import AuroraConfig, DurabilityMode
 from aurora_actors.errors import (
     AuroraError,
-    ConflictError,
     StorageFullError,
     UnavailableError,
 )
 from aurora_actors.messages.base import Failure, Message
-from aurora_actors.messages.storage import ChangeMatching, InsertDocuments, Operation
+from aurora_actors.messages.storage import ChangeMatching, Commit, Operation
 from aurora_actors.storage.environment import Transaction, translate_lmdb
 from aurora_actors.storage.operations import CompilePredicate, Operations
 from aurora_actors.storage.reclaim import reclaim_some
 from aurora_actors.storage.replay import Entry, encode_payload
 from aurora_actors.storage.store import Settings, Store
+from aurora_actors.storage.transactions import is_conflict, request_weight
 from aurora_actors.storage.upkeep import Upkeep
 from aurora_actors.storage.writeset import WriteSet
 
@@ -42,6 +42,7 @@ __all__ = ["Engine", "StorageCall"]
 _log = logging.getLogger(__name__)
 _BATCH_BYTES: Final = 64 << 20
 _ACTOR: Final = "storage"
+_STATEMENTS: Final = (ChangeMatching, Commit)
 
 
 class StorageCall(NamedTuple):
@@ -153,9 +154,7 @@ class Engine:
         """Cut a batch where it would exceed the write buffer or a frame's size."""
         start = documents = size = 0
         for number, call in enumerate(batch):
-            request, count, more = call.request, 1, 0
-            if isinstance(request, InsertDocuments):
-                count, more = len(request.ids), sum(map(len, request.documents))
+            count, more = request_weight(call.request)
             full = documents + count > self._batch_size or size + more > _BATCH_BYTES
             if number > start and full:
                 yield batch[start:number]
@@ -212,11 +211,11 @@ class Engine:
         outcomes = self._store.outcomes
         for call in part:
             request = call.request
-            if type(request) is ChangeMatching:
+            client, request_id, on_behalf = call.client, call.request_id, False
+            if isinstance(request, _STATEMENTS) and request.client:
                 # An executor carries it out for somebody else, whose request it is.
                 client, request_id = request.client, request.client_request_id
-            else:
-                client, request_id = call.client, call.request_id
+                on_behalf = True
             known = outcomes.find(client, request_id) if request_id else None
             if known is not None:
                 self._repeats += 1
@@ -225,7 +224,7 @@ class Engine:
             before = len(batch.effects)
             reply = self._apply_one(batch, request)
             replies.append(reply)
-            if type(reply) is Failure and reply.code == ConflictError.code:
+            if on_behalf and is_conflict(reply):
                 continue  # it is to be run again, under the same number
             encoded = outcomes.stage(client, request_id, reply)
             if len(batch.effects) > before:

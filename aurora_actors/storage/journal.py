@@ -15,34 +15,35 @@ _MISSING: Final = object()
 
 
 class Journal:
-    """Changes dictionaries so that it can be undone, back to any length it had."""
+    """Changes dictionaries so that it can be undone.
 
-    __slots__ = ("_entries",)
+    Attributes:
+        entries: What has to be undone, latest last; its length is a point to go back to.
+    """
+
+    __slots__ = ("entries",)
 
     def __init__(self) -> None:
-        self._entries: list[tuple[Any, ...]] = []
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        self.entries: list[tuple[Any, ...]] = []
 
     def set(self, mapping: dict[Any, Any], key: object, value: object) -> None:
         """Set one key."""
-        self._entries.append((mapping, key, mapping.get(key, _MISSING)))
+        self.entries.append((mapping, key, mapping.get(key, _MISSING)))
         mapping[key] = value
 
     def remove(self, mapping: dict[Any, Any], key: object) -> None:
         """Remove one key, if it is there."""
-        self._entries.append((mapping, key, mapping.get(key, _MISSING)))
+        self.entries.append((mapping, key, mapping.get(key, _MISSING)))
         mapping.pop(key, None)
 
     def add(self, mapping: dict[Any, Any], new: dict[Any, Any]) -> None:
         """Set many keys of which ``mapping`` has none."""
-        self._entries.append((mapping, new))
+        self.entries.append((mapping, new))
         mapping.update(new)
 
     def undo(self, length: int) -> None:
-        """Undo the latest changes until ``length`` of them are left."""
-        entries = self._entries
+        """Undo the latest changes until ``length`` entries are left."""
+        entries = self.entries
         while len(entries) > length:
             entry = entries.pop()
             if len(entry) == 2:

@@ -26,6 +26,8 @@ from aurora_actors.messages.base import Message
 from aurora_actors.messages.storage import (
     ChangeMatching,
     CollectionDefined,
+    Commit,
+    Committed,
     DefineCollection,
     DeleteDocument,
     DropCollection,
@@ -44,6 +46,7 @@ from aurora_actors.schema.values import decode_document, encode_document
 from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.keys import id_key, id_keys, pack_records, unique_keys
 from aurora_actors.storage.layout import value_key
+from aurora_actors.storage.transactions import apply_commit
 from aurora_actors.storage.writeset import WriteSet
 
 __all__ = ["CompilePredicate", "Operations"]
@@ -78,6 +81,7 @@ class Operations:
             ChangeMatching: self._change_matching,
             DefineCollection: self._define,
             DropCollection: self._drop,
+            Commit: self._commit,
         }
 
     def apply(self, batch: WriteSet, request: Operation) -> Message:
@@ -98,6 +102,16 @@ class Operations:
 
     def _written(self, lsn: int, affected: int) -> Written:
         return Written(lsn=lsn, synced=self._synced, affected=affected)
+
+    def _commit(self, batch: WriteSet, request: Commit) -> Committed:
+        return apply_commit(
+            batch,
+            request,
+            apply=self.apply,
+            compile_predicate=self._compile,
+            max_bytes=self._max_request,
+            synced=self._synced,
+        )
 
     # -------------------------------------------------------------- insert
     def _insert(self, batch: WriteSet, request: InsertDocuments) -> Written:

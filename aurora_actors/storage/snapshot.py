@@ -279,6 +279,21 @@ class Snapshot:
             if change is not None:
                 yield change
 
+    def change_records(
+        self, after_lsn: int, upto: int | None = None
+    ) -> Iterator[tuple[memoryview, memoryview]]:
+        """The keys and values of :meth:`changes` as stored: see ``storage.changes``.
+
+        Raises:
+            LaggedError: some of them are no longer kept.
+        """
+        self._check_kept(after_lsn)
+        return self._raw_changes(after_lsn, upto)
+
+    def superseded_record(self, ended_by: int) -> Buffer | None:
+        """The version that the change ``ended_by`` put an end to."""
+        return self._record_after(0, 0, ended_by)
+
     def changed_rows(
         self, info: CollectionInfo, after_lsn: int, upto: int | None = None
     ) -> set[int]:

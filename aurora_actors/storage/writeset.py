@@ -15,7 +15,7 @@ so that both give the same bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from aurora_actors.schema.types import encode_definition
@@ -85,6 +85,7 @@ class WriteSet:
         self.lsn = state.lsn
         self.timeline = state.timeline
         self.first_change = first_change
+        self._start = state.lsn
         self.effects: list[tuple[object, ...]] = []
         self._docs: Overlay = {}
         self._ids: Overlay = {}
@@ -99,7 +100,7 @@ class WriteSet:
     # -------------------------------------------------------------- undo
     def savepoint(self) -> Savepoint:
         """The present point."""
-        return Savepoint(len(self._journal), self.lsn, len(self.effects))
+        return Savepoint(len(self._journal.entries), self.lsn, len(self.effects))
 
     def rollback(self, point: Savepoint) -> None:
         """Undo everything since ``point``."""
@@ -180,6 +181,19 @@ class WriteSet:
             if number == collection.id and lsn > after_lsn:
                 rows.add(row)
         return rows
+
+    def change_values(self, after_lsn: int) -> Iterator[bytes]:
+        """The change records after ``after_lsn``, those of this batch included.
+
+        In the order of their LSNs; each as it was before this batch or after.
+        """
+        cursor = self.txn.cursor(self.tables.changes)
+        if cursor.set_range(_U64.pack(after_lsn + 1)):
+            yield from cursor.iternext(keys=False)
+        last = max(after_lsn, self._start)
+        for lsn, value in self._changes.items():
+            if lsn > last:
+                yield value
 
     # -------------------------------------------------------------- documents
     def insert(
@@ -397,8 +411,7 @@ class WriteSet:
         self._flush(tables.ids, self._ids)
         self._flush(tables.unique, self._unique)
         pack = _U64.pack
-        changes = [(pack(lsn), value) for lsn, value in self._changes.items()]
-        self._put(tables.changes, changes)
+        self._flush(tables.changes, {pack(n): v for n, v in self._changes.items()})
         for number in self._counted:
             counters = self.catalog.counters.get(number)
             self._meta[counters_key(number)] = counters and pack_counters(counters)
@@ -408,7 +421,13 @@ class WriteSet:
         return state
 
     def _flush(self, table: Table, overlay: Overlay) -> None:
-        if not overlay:
+        if len(overlay) < 4:
+            txn = self.txn
+            for key, value in overlay.items():
+                if value is None:
+                    txn.delete(key, b"", table)
+                else:
+                    txn.put(key, value, True, True, False, table)
             return
         puts = [item for item in overlay.items() if item[1] is not None]
         if len(puts) != len(overlay):
@@ -418,10 +437,7 @@ class WriteSet:
         self._put(table, puts)
 
     def _put(self, table: Table, items: list[tuple[bytes, Any]]) -> None:
-        if len(items) < 4:
-            put = self.txn.put
-            for key, value in items:
-                put(key, value, True, True, False, table)
+        if not items:
             return
         items.sort()
         cursor = self.txn.cursor(table)

@@ -12,8 +12,9 @@ from hypothesis import example, given, settings, strategies as st
 from unit.query.library import compare, meets
 
 from aurora_actors.errors import InvalidFilterError
+from aurora_actors.messages.query import OrderKey
 from aurora_actors.query.compile import compile_predicate
-from aurora_actors.query.loops import ColumnLoop, RecordLoop, Want
+from aurora_actors.query.loops import UNBOUNDED, ColumnLoop, RecordLoop, Want
 from aurora_actors.query.ordering import descending_key
 from aurora_actors.query.predicate import (
     LIST_OPERATORS,
@@ -27,7 +28,7 @@ from aurora_actors.query.predicate import (
     decode_predicate,
     encode_predicate,
 )
-from aurora_actors.query.projection import Projection
+from aurora_actors.query.projection import projection
 from aurora_actors.query.sources import RowSource
 from aurora_actors.schema.order import sort_key
 from aurora_actors.schema.record import pack_record, record_body, record_id
@@ -131,7 +132,7 @@ def with_values_of(
     chosen = st.one_of(
         near, near.map(Not), st.tuples(near, predicates).map(_and), predicates
     )
-    return st.tuples(st.just(document), cast("st.SearchStrategy[Predicate]", chosen))
+    return st.tuples(st.just(document), chosen)
 
 
 def _and(parts: tuple[Predicate, Predicate]) -> Predicate:
@@ -158,9 +159,10 @@ def test_all_back_ends_agree_with_the_reference(
 
     record = memoryview(pack_record(7, id_, body))
     found: list[object] = []
-    loop = RecordLoop(predicate, Want.KEYS, ["a", "b.c", "id"])
+    order = [OrderKey("a"), OrderKey("b.c", False), OrderKey("id")]
+    loop = RecordLoop(predicate, Want.KEYS, order)
     source = RowSource(INFO, [(5, record)])
-    loop.run(source.take(1), source.key, found.append, bytes)
+    loop.run(source.take(1), source.key, found.append, bytes, UNBOUNDED)
     place = (5, record, document.get("a"), at(document, "b", "c"), id_)
     assert found == ([place] if expected else [])
 
@@ -168,7 +170,7 @@ def test_all_back_ends_agree_with_the_reference(
         found.clear()
         columns = ColumnLoop(predicate, Want.ROW)
         kept = [[document.get(name)] for name in columns.fields]
-        columns.run([5], kept, found.append)
+        columns.run([5], kept, found.append, UNBOUNDED)
         assert found == ([5] if expected else [])
 
 
@@ -187,7 +189,7 @@ def paths_of(predicate: Predicate) -> list[str]:
             return [path for part in parts for path in paths_of(part)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(predicates)
 def test_a_predicate_survives_the_wire(predicate: Predicate) -> None:
     encoded = encode_predicate(predicate)
@@ -195,14 +197,14 @@ def test_a_predicate_survives_the_wire(predicate: Predicate) -> None:
     assert encode_predicate(decoded) == encoded
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_predicate_or_refused(data: bytes) -> None:
     with suppress(InvalidFilterError):
         decode_predicate(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(values, max_size=8))
 def test_both_directions_order_like_the_reference(items: list[object]) -> None:
     expected = sorted(items, key=cmp_to_key(compare))
@@ -210,7 +212,7 @@ def test_both_directions_order_like_the_reference(items: list[object]) -> None:
     assert same(sorted(items, key=descending_key), expected[::-1])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(values, values)
 def test_a_descending_key_is_the_exact_opposite(a: object, b: object) -> None:
     up, down = (sort_key(a), sort_key(b)), (descending_key(a), descending_key(b))
@@ -221,13 +223,13 @@ def same(left: list[object], right: list[object]) -> bool:
     return all(compare(a, b) == 0 for a, b in zip(left, right, strict=True))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(bodies, st.lists(paths, max_size=4))
 def test_a_selection_keeps_exactly_what_was_asked_for(
     fields: dict[str, object], wanted: list[str]
 ) -> None:
     record = pack_record(3, "id", encode_document(fields))
-    selected = Projection(wanted)(record)
+    selected = projection(wanted)(record)
     assert record_id(selected) == "id"
     document = decode_document(record_body(record))
     assert decode_document(record_body(selected)) == picked(document, wanted)

@@ -156,7 +156,7 @@ def everything(steps: Iterator[list[bytes]]) -> list[bytes]:
 
 
 # ------------------------------------------------------------------ the reference
-RANKS = [
+RANKS: list[list[type]] = [
     [type(None)],
     [bool],
     [int, float],
@@ -190,7 +190,7 @@ def compare(a: Any, b: Any) -> int:
         a, b = len(a), len(b)
     if a is None:
         return 0
-    return (a > b) - (a < b)
+    return int(a > b) - int(a < b)
 
 
 def comparable(a: object, b: object) -> bool:
@@ -277,9 +277,9 @@ def contains(op: str, value: Any, operand: Any) -> bool:
         return False
     match op:
         case "starts_with":
-            return value[: len(operand)] == operand
+            return bool(value[: len(operand)] == operand)
         case "ends_with":
-            return value[len(value) - len(operand) :] == operand if operand else True
+            return not operand or value[-len(operand) :] == operand
         case "matches":
             return re.search(operand, value) is not None
     raise AssertionError(op)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unit.query.library import Library, everything, ids, spec
+from unit.query.library import THINGS, Library, everything, ids, spec
 
 from aurora_actors.config import EvictionPolicy
 from aurora_actors.messages.query import ResultMode
+from aurora_actors.messages.storage import DropCollection
 from aurora_actors.query.cache import BLOCK_ROWS, DocumentCache
 from aurora_actors.query.execute import explain_query, run_query
 from aurora_actors.query.filters import field
@@ -161,9 +162,6 @@ def test_lost_history_starts_the_blocks_anew(
 def test_a_dropped_collection_is_not_mistaken_for_a_new_one(
     library: Library, cache: DocumentCache
 ) -> None:
-    from unit.query.library import THINGS
-
-    from aurora_actors.messages.storage import DropCollection
 
     fill(library, 100)
     for _ in range(2):
@@ -199,6 +197,7 @@ def test_the_least_used_goes_first_with_lfu(library: Library) -> None:
 
     def hits(policy: EvictionPolicy) -> float:
         cache = DocumentCache(500_000, policy)
+        before = 0.0
         with library.snapshot() as snapshot:
             for query in [*[often] * 12, once, once, often]:
                 before = cache.statistics()["cache_hits"]

@@ -194,7 +194,8 @@ def test_chunks_are_bounded_and_steps_frequent(library: Library) -> None:
         library.insert(
             "things", {f"{part}-{n:04}": {**body, "n": n} for n in range(400)}
         )
-    for more in ({}, {"order": ["-n"]}, {"fields": ["text"]}):
+    variants: list[dict[str, Any]] = [{}, {"order": ["-n"]}, {"fields": ["text"]}]
+    for more in variants:
         with library.snapshot() as snapshot:
             found = run_query(snapshot, spec("things", **more))
             steps = list(found.steps())
@@ -266,7 +267,13 @@ def test_a_full_sort_of_many_runs_is_in_order(library: Library) -> None:
     for at in range(0, len(items), 3000):
         library.insert("things", {i: {"n": n} for i, n in items[at : at + 3000]})
     expected = sorted(numbers, key=lambda i: (-numbers[i], i))
-    for more in ({}, {"limit": 9000}, {"limit": 4000, "offset": 3000}, {"limit": 7}):
+    variants: list[dict[str, Any]] = [
+        {},
+        {"limit": 9000},
+        {"limit": 4000, "offset": 3000},
+        {"limit": 7},
+    ]
+    for more in variants:
         with library.snapshot() as snapshot:
             found = run_query(snapshot, spec("things", order=["-n"], **more))
             result = ids(everything(found.steps()))

@@ -64,7 +64,8 @@ def nested(depth: int) -> Predicate:
 
 
 def test_depth_is_limited_on_both_sides() -> None:
-    assert decode_predicate(encode_predicate(nested(MAX_DEPTH)))
+    deepest = nested(MAX_DEPTH)
+    assert decode_predicate(encode_predicate(deepest)) == deepest
     with pytest.raises(InvalidFilterError, match="nested 32 deep"):
         encode_predicate(nested(MAX_DEPTH + 1))
     wire: list[object] = ["compare", "eq", "a", 1]

@@ -87,7 +87,7 @@ USERS = CollectionDefinition(
 def _compile(predicate: bytes) -> Callable[[dict[str, object], str], bool]:
     """Predicates of these tests are ``b"age>n"``."""
     bound = int(predicate.removeprefix(b"age>"))
-    return lambda fields, _id: int(fields.get("age") or 0) > bound
+    return lambda fields, _id: int(str(fields.get("age") or 0)) > bound
 
 
 class Database:
@@ -133,7 +133,7 @@ class Database:
     def insert(self, collection: str = "users", /, **documents: dict[str, object]):
         return self.one(insertion(collection, **documents))
 
-    def documents(self, collection: str = "users") -> dict[str, dict[str, object]]:
+    def documents(self, collection: str = "users"):
         """All documents, after checking that the tables agree with each other."""
         with self.reader() as reader, reader.snapshot() as snap:
             return audited(snap, collection)

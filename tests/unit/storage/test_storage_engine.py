@@ -446,7 +446,7 @@ def test_changes_tell_old_and_new_and_store_each_version_once(users, requests):
             "UPDATE",
         ]
         assert [c.id for c in changes] == ["a", "b", "c", "a", "b", "d", "d", "d"]
-        versions = {}
+        versions: dict[int, object] = {}
         for change in changes:
             assert change.old == versions.get(change.row)
             versions[change.row] = change.new

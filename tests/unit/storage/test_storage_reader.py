@@ -15,7 +15,7 @@ from aurora_actors.errors import (
 from aurora_actors.messages.storage import DropCollection
 from aurora_actors.schema.record import record_id, record_lsn
 from aurora_actors.schema.types import CollectionDefinition, FieldDefinition, FieldType
-from aurora_actors.storage.reader import DataReader
+from aurora_actors.storage.reader import DataReader, Snapshot
 
 
 def test_a_snapshot_stays_at_its_lsn(users, requests):
@@ -124,7 +124,10 @@ def test_a_database_can_be_read_when_its_engine_is_closed(users):
     users.insert(a={"age": 1})
     users.engine.close()
     for boot in ("boot", "after a reboot"):
-        with DataReader.open(users.path, boot=boot) as reader, reader.snapshot() as snap:
+        with (
+            DataReader.open(users.path, boot=boot) as reader,
+            reader.snapshot() as snap,
+        ):
             assert snap.collection("users").count == 1
     users.open()
 
@@ -193,9 +196,9 @@ def test_too_many_readers_is_a_clear_error(database):
     database.open(max_readers=16)
     database.define()
     with database.reader() as reader:
-        snapshots = []
+        snapshots: list[Snapshot] = []
         with pytest.raises(OverloadedError, match="max_readers"):
-            snapshots += (snapshots.append(reader.snapshot()) for _ in range(20))
+            snapshots.extend(reader.snapshot() for _ in range(20))
         assert database.insert(a={}).affected == 1
         snapshots.clear()
         reader.snapshot().close()
