@@ -19,7 +19,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def samples(page: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+    return re.findall(
+        r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL
+    )
 
 
 @pytest.mark.processes
@@ -52,9 +54,13 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 def test_the_table_of_errors_lists_every_error() -> None:
     text = (ROOT / "docs" / "errors.md").read_text()
-    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| `(\w+)` \| (?:yes|no) \|", text, re.M))
+    rows = dict(
+        re.findall(r"^\| `([a-z_.]+)` \| `(\w+)` \| (?:yes|no) \|", text, re.MULTILINE)
+    )
     assert rows == {code: cls.__name__ for code, cls in all_codes().items()}
-    retryable = set(re.findall(r"^\| `([a-z_.]+)` \| `\w+` \| yes \|", text, re.M))
+    retryable = set(
+        re.findall(r"^\| `([a-z_.]+)` \| `\w+` \| yes \|", text, re.MULTILINE)
+    )
     assert retryable == {code for code, cls in all_codes().items() if cls.retryable}
 
 
@@ -65,4 +71,4 @@ def test_every_error_is_public() -> None:
 def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"\bmake (\w+)", (ROOT / "README.md").read_text()):
-        assert re.search(rf"^{target}:", makefile, re.M), target
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -94,7 +94,9 @@ def _lmdb_get(directory: Path) -> float:
 
         def get(number: int) -> object:
             with env.begin(buffers=True) as txn:
-                return decode(txn.get(f"{number * 7919 % count:08d}".encode()))
+                value = txn.get(f"{number * 7919 % count:08d}".encode())
+                assert value is not None
+                return decode(value)
 
         return median(get)
 

@@ -78,7 +78,9 @@ class World(RuleBasedStateMachine):
         ]
         if streams:
             stream = data.draw(st.sampled_from(streams))
-            self.results.setdefault(id(stream), []).append(self.core.take_chunk(stream))
+            chunk = self.core.take_chunk(stream)
+            assert chunk is not None
+            self.results.setdefault(id(stream), []).append(chunk)
             self.turn()
 
     @rule(again=st.booleans())

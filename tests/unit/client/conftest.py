@@ -99,8 +99,8 @@ class Peer:
         self._thread.join()
         for each in (*self._inboxes.values(), *self._outlets.values()):
             each.close()
-        for each in (*self._sockets, self._wake_in, self._wake_out):
-            each.close()
+        for end in (*self._sockets, self._wake_in, self._wake_out):
+            end.close()
 
     def _outlet(self, client: str) -> Outlet:
         if client not in self._outlets:

@@ -73,4 +73,4 @@ def test_a_collection_is_named_by_text_or_model():
     assert name_of(Person) == "persons"
     for bad in ("", "a b", "1a", None, "\ud800"):
         with pytest.raises(ValidationError):
-            name_of(bad)
+            name_of(bad)  # type: ignore[arg-type]

@@ -265,11 +265,11 @@ def test_only_what_has_reached_its_deadline_times_out():
 
 def test_the_end_of_the_tree_fails_everything_now_and_later():
     core = ClientProtocol("c-1")
-    calls = [core.submit("storage", DELETE), core.open_stream(EXECUTOR, QUERY)]
+    call, stream = core.submit("storage", DELETE), core.open_stream(EXECUTOR, QUERY)
     core.fail_all(TreeDownError("gone"))
-    assert core.take_news() == calls
+    assert core.take_news() == [call, stream]
     with pytest.raises(TreeDownError, match="gone"):
-        calls[0].outcome()
+        call.outcome()
     with pytest.raises(TreeDownError, match="gone"):
         core.submit("storage", DELETE)
     core.fail_all(UsageError("closed"))
