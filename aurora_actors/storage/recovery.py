@@ -170,6 +170,19 @@ def _create(
     with file_errors(fresh):
         files.remove(fresh)
         files.remove(lock)
+    checkpoint = _first_checkpoint(fresh, files, boot, map_size, durability)
+    publish(checkpoint, path / CHECKPOINT_FILE, files)
+    with file_errors(fresh):
+        files.remove(lock)
+        files.rename(fresh, path / DATA_FILE)
+        files.sync_directory(path)
+    return checkpoint
+
+
+def _first_checkpoint(
+    fresh: Path, files: Files, boot: str, map_size: int, durability: DurabilityMode
+) -> Checkpoint:
+    """Write an empty data file, sync it, and describe it."""
     uuid = uuid4().bytes
     page_size = _write_empty(fresh, uuid, map_size)
     with file_errors(fresh):
@@ -179,7 +192,7 @@ def _create(
             metas, size = files.read(fd, 2 * page_size, 0), files.size(fd)
         finally:
             files.close(fd)
-    checkpoint = Checkpoint(
+    return Checkpoint(
         lsn=0,
         timeline=1,
         guarded=False,
@@ -191,12 +204,6 @@ def _create(
         uuid=uuid,
         metas=metas,
     )
-    publish(checkpoint, path / CHECKPOINT_FILE, files)
-    with file_errors(fresh):
-        files.remove(lock)
-        files.rename(fresh, path / DATA_FILE)
-        files.sync_directory(path)
-    return checkpoint
 
 
 def _write_empty(path: Path, uuid: bytes, map_size: int) -> int:

@@ -24,7 +24,10 @@ __all__ = ["Upkeep"]
 _log = logging.getLogger(__name__)
 
 _CHECKPOINT_LOG_BYTES: Final = 64 << 20
-_CHECKPOINT_GROWTH_BYTES: Final = 512 << 20
+# Under a guard each commit takes fresh pages, some 70 KB for one small document. The
+# sooner they can be used again the smaller the file, and writing to pages that are in
+# the cache already is cheaper: a single insert takes 85 instead of 108 µs.
+_CHECKPOINT_GROWTH_BYTES: Final = 128 << 20
 # How soon to look again while a helper thread is at work.
 _POLL_S: Final = 0.02
 

@@ -4,8 +4,8 @@ Requests of a batch are applied to the overlay one after the other, and read thr
 so that each sees what those before it did. Nothing is written to LMDB until the whole
 batch is known; then everything goes in at once, sorted, with cursor puts. A request
 that fails is undone from a journal, whatever it had already changed, the in-memory
-catalog included. (Measured against nested LMDB transactions, which cost about 4 µs
-each and write unsorted: an insert of 1,000 documents is twice as fast this way.)
+catalog included. (Against nested LMDB transactions this saves 4 to 5 µs for each
+request, and a tenth of the LMDB time of a batch of 1,000 because it writes sorted.)
 
 Lives for one batch, in the storage process's only writing thread. The same methods
 serve new requests (``storage.operations``) and the log's replay (``storage.replay``),
@@ -233,7 +233,7 @@ class WriteSet:
         id_key: bytes,
         unique: Sequence[tuple[bytes, int]],
     ) -> None:
-        """The same without building dictionaries: half the time of a single insert."""
+        """The same for one document, without building dictionaries."""
         put, value = self._set, _U64.pack(row)
         put(self._docs, collection.prefix + value, record)
         put(self._changes, self.lsn + 1, insert_change(collection.id, row))
