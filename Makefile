@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup demo test check faults bench docs clean
+.PHONY: setup demo test check faults simulate bench docs clean
 
 setup: $(READY)
 
@@ -32,6 +32,9 @@ check: setup           ## lint, format, types, layers
 
 faults: setup          ## the fault suite at full size; SEED=n repeats a run
 	@$(BIN)/python -m pytest -q -m slow --timeout=3600
+
+simulate: setup        ## whole trees on a virtual clock: make simulate SEED=1 ROUNDS=1000
+	@PYTHONPATH=tests $(BIN)/python tests/simulation/simulate.py --seed $(or $(SEED),1) --rounds $(or $(ROUNDS),1000)
 
 bench: setup           ## measure; prints ratios against the machine's own limits
 	@$(BIN)/python tests/benchmarks/run.py

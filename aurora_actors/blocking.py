@@ -9,116 +9,43 @@ here, and promises what that one promises.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Generic, Self, TypeVar, Unpack, cast, overload
+from typing import Self, TypeVar, Unpack, overload
 
-from aurora_actors.client.builder import QueryBuilder, asked_of
+from aurora_actors.client.blocking_query import (
+    BlockingQuery,
+    BlockingStream,
+    refuse_asynchronous,
+    run_now,
+)
+from aurora_actors.client.blocking_transaction import (
+    BlockingSavepoint,
+    BlockingTransaction,
+)
+from aurora_actors.client.builder import asked_of
 from aurora_actors.client.database import Aurora as AsyncAurora
 from aurora_actors.client.document import Document
 from aurora_actors.client.handle import session_of
 from aurora_actors.client.opening import open_blocking
-from aurora_actors.client.query import Query
 from aurora_actors.client.settings import Settings, check_settings
-from aurora_actors.client.stream import DocumentStream
+from aurora_actors.client.transaction import Transaction
 from aurora_actors.config import AuroraConfig
-from aurora_actors.errors import InternalError, UsageError
 from aurora_actors.messages.supervision import TreeStatus
-from aurora_actors.query.plan import Plan
 from aurora_actors.schema.types import CollectionDefinition, FieldDefinition, FieldType
 
-__all__ = ["Aurora", "BlockingQuery", "BlockingStream", "open", "with_config"]
+__all__ = [
+    "Aurora",
+    "BlockingQuery",
+    "BlockingSavepoint",
+    "BlockingStream",
+    "BlockingTransaction",
+    "open",
+    "with_config",
+]
 
 M = TypeVar("M")
 T = TypeVar("T")
-
-
-def _run(coroutine: Coroutine[object, object, T]) -> T:
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return cast("T", end.value)
-    coroutine.close()
-    raise InternalError("a call without an event loop tried to wait for one")
-
-
-class BlockingStream(Iterator[T], Generic[T]):
-    """The results of a query, in order, a bounded number of them in memory."""
-
-    def __init__(self, stream: DocumentStream[T]) -> None:
-        self._stream = stream
-
-    def __next__(self) -> T:
-        try:
-            return _run(self._stream.__anext__())
-        except StopAsyncIteration:
-            raise StopIteration from None
-
-    def close(self) -> None:
-        """Give up what was not read; closing again does nothing."""
-        _run(self._stream.aclose())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class BlockingQuery(QueryBuilder[T]):
-    """A query on one collection; see :class:`aurora_actors.Query`."""
-
-    __slots__ = ()
-
-    def _asynchronous(self) -> Query[T]:
-        return Query(self._session, self._asked)
-
-    def select(self, *fields: str) -> BlockingQuery[Document]:
-        """Give documents with only these fields; dotted names keep their nesting."""
-        return cast("BlockingQuery[Document]", self._selecting(fields))
-
-    def collect(self, *, timeout: float | None = None) -> list[T]:
-        """Run the query and give all results."""
-        return _run(self._asynchronous().collect(timeout=timeout))
-
-    def first_one(self, *, timeout: float | None = None) -> T | None:
-        """The first result, or ``None`` when there is none."""
-        return _run(self._asynchronous().first_one(timeout=timeout))
-
-    def one(self, *, timeout: float | None = None) -> T:
-        """The only result; ``NotFoundError`` or ``UsageError`` unless it is one."""
-        return _run(self._asynchronous().one(timeout=timeout))
-
-    def count(self, *, timeout: float | None = None) -> int:
-        """How many results there are."""
-        return _run(self._asynchronous().count(timeout=timeout))
-
-    def exists(self, *, timeout: float | None = None) -> bool:
-        """Whether there is a result."""
-        return _run(self._asynchronous().exists(timeout=timeout))
-
-    def stream(self, *, timeout: float | None = None) -> BlockingStream[T]:
-        """The results one by one, in constant memory."""
-        return BlockingStream(self._asynchronous().stream(timeout=timeout))
-
-    def explain(self, *, timeout: float | None = None) -> Plan:
-        """Run the query and tell how: access, rows read, time of each step."""
-        return _run(self._asynchronous().explain(timeout=timeout))
-
-    def update(
-        self, patch: Mapping[str, object], *, timeout: float | None = None
-    ) -> int:
-        """Change every document that matches, all or none; returns their number."""
-        return _run(self._asynchronous().update(patch, timeout=timeout))
-
-    def delete(self, *, timeout: float | None = None) -> int:
-        """Remove every document that matches, all or none; returns their number."""
-        return _run(self._asynchronous().delete(timeout=timeout))
 
 
 class Aurora:
@@ -140,7 +67,7 @@ class Aurora:
         return cls(config, compares=True)
 
     def __enter__(self) -> Self:
-        _run(self._db.__aenter__())
+        run_now(self._db.__aenter__())
         return self
 
     def __exit__(
@@ -153,7 +80,7 @@ class Aurora:
 
     def close(self) -> None:
         """Leave the database; the last to leave stops its processes."""
-        _run(self._db.close())
+        run_now(self._db.close())
 
     @property
     def config(self) -> AuroraConfig:
@@ -170,25 +97,25 @@ class Aurora:
         timeout: float | None = None,
     ) -> bool:
         """Define a collection; returns whether it is new."""
-        return _run(
+        return run_now(
             self._db.new_collection(collection, fields, open=open, timeout=timeout)
         )
 
     def list_collections(self, *, timeout: float | None = None) -> list[str]:
         """The names of all collections, sorted."""
-        return _run(self._db.list_collections(timeout=timeout))
+        return run_now(self._db.list_collections(timeout=timeout))
 
     def collection_definition(
         self, collection: str | type, *, timeout: float | None = None
     ) -> CollectionDefinition:
         """The definition of a collection."""
-        return _run(self._db.collection_definition(collection, timeout=timeout))
+        return run_now(self._db.collection_definition(collection, timeout=timeout))
 
     def drop_collection(
         self, collection: str | type, *, timeout: float | None = None
     ) -> None:
         """Remove a collection and its documents."""
-        _run(self._db.drop_collection(collection, timeout=timeout))
+        run_now(self._db.drop_collection(collection, timeout=timeout))
 
     # -------------------------------------------------------------- documents
     def insert_into(
@@ -199,7 +126,7 @@ class Aurora:
         timeout: float | None = None,
     ) -> str:
         """Insert one document and return its id."""
-        return _run(self._db.insert_into(collection, document, timeout=timeout))
+        return run_now(self._db.insert_into(collection, document, timeout=timeout))
 
     def insert_many(
         self,
@@ -209,9 +136,8 @@ class Aurora:
         timeout: float | None = None,
     ) -> list[str]:
         """Insert many documents and return their ids, in order."""
-        if isinstance(documents, AsyncIterable):
-            raise UsageError("an asynchronous iterable needs an event loop")
-        return _run(self._db.insert_many(collection, documents, timeout=timeout))
+        refuse_asynchronous(documents)
+        return run_now(self._db.insert_many(collection, documents, timeout=timeout))
 
     @overload
     def get_document(
@@ -229,7 +155,7 @@ class Aurora:
         timeout: float | None = None,
     ) -> Document | M | None:
         """The document with this id, or ``None``; a model's instance for a model."""
-        return _run(self._db.get_document(collection, document_id, timeout=timeout))
+        return run_now(self._db.get_document(collection, document_id, timeout=timeout))
 
     def update_document(
         self,
@@ -240,7 +166,9 @@ class Aurora:
         timeout: float | None = None,
     ) -> None:
         """Merge ``patch`` into a document."""
-        _run(self._db.update_document(collection, document_id, patch, timeout=timeout))
+        run_now(
+            self._db.update_document(collection, document_id, patch, timeout=timeout)
+        )
 
     def replace_document(
         self,
@@ -251,7 +179,7 @@ class Aurora:
         timeout: float | None = None,
     ) -> None:
         """Put ``document`` in the place of an existing one, which keeps its id."""
-        _run(
+        run_now(
             self._db.replace_document(
                 collection, document_id, document, timeout=timeout
             )
@@ -266,13 +194,15 @@ class Aurora:
         timeout: float | None = None,
     ) -> None:
         """Merge ``patch`` into the document, or insert what it makes of nothing."""
-        _run(self._db.upsert(collection, document_id, patch, timeout=timeout))
+        run_now(self._db.upsert(collection, document_id, patch, timeout=timeout))
 
     def delete_document(
         self, collection: str | type, document_id: str, *, timeout: float | None = None
     ) -> bool:
         """Remove a document; returns whether there was one."""
-        return _run(self._db.delete_document(collection, document_id, timeout=timeout))
+        return run_now(
+            self._db.delete_document(collection, document_id, timeout=timeout)
+        )
 
     # -------------------------------------------------------------- queries
     @overload
@@ -285,24 +215,47 @@ class Aurora:
         """A query on a collection, by name or by model class."""
         return BlockingQuery(session_of(self._db), asked_of(collection))
 
+    # -------------------------------------------------------------- transactions
+    def transaction(self, *, timeout: float | None = None) -> BlockingTransaction:
+        """A transaction: ``with db.transaction() as tx``."""
+        return BlockingTransaction(self._db.transaction(timeout=timeout))
+
+    def run_transaction(
+        self,
+        function: Callable[[BlockingTransaction], T],
+        retries: int = 5,
+        *,
+        timeout: float | None = None,
+    ) -> T:
+        """Run ``function(tx)`` in a transaction, again after a conflict."""
+
+        async def run(transaction: Transaction) -> T:
+            return function(BlockingTransaction(transaction))
+
+        return run_now(self._db.run_transaction(run, retries, timeout=timeout))
+
     # -------------------------------------------------------------- housekeeping
     def stats(
         self, *, timeout: float | None = None
     ) -> dict[str, dict[str, int | float]]:
         """The counters of storage and of each query executor, by actor."""
-        return _run(self._db.stats(timeout=timeout))
+        return run_now(self._db.stats(timeout=timeout))
+
+    def wait_indexed(self, *, timeout: float | None = None) -> int:
+        """Wait until the indexes have all that is committed now; returns their LSN."""
+        return run_now(self._db.wait_indexed(timeout=timeout))
 
     def status(self, *, timeout: float | None = None) -> TreeStatus:
         """The processes of the database: state, restarts, memory."""
-        return _run(self._db.status(timeout=timeout))
+        return run_now(self._db.status(timeout=timeout))
 
     def checkpoint(self, *, timeout: float | None = None) -> int:
         """Sync the data file and trim the log behind it; returns the LSN reached."""
-        return _run(self._db.checkpoint(timeout=timeout))
+        return run_now(self._db.checkpoint(timeout=timeout))
 
     def sync(self, *, timeout: float | None = None) -> int:
         """Make all that was acknowledged survive power loss; returns its LSN."""
-        return _run(self._db.sync(timeout=timeout))
+        return run_now(self._db.sync(timeout=timeout))
 
 
 def open(path: str | os.PathLike[str], **settings: Unpack[Settings]) -> Aurora:  # noqa: A001

@@ -89,6 +89,7 @@ class AuroraConfig(
     max_size_gb: Annotated[int, Meta(ge=1, le=65_536)] = 64
     max_document_bytes: Annotated[int, Meta(ge=64, le=64 * _MIB)] = 16 * _MIB
     max_transaction_bytes: Annotated[int, Meta(ge=64, le=64 * _MIB)] = 16 * _MIB
+    transaction_timeout_s: Seconds = 60.0
     change_retention: Positive = 100_000
     max_readers: Annotated[int, Meta(ge=16, le=100_000)] = 1024
     request_timeout_s: Seconds = 30.0

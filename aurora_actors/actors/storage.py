@@ -22,9 +22,12 @@ from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_a
 from aurora_actors.errors import AuroraError, ProtocolError
 from aurora_actors.messages.base import Failure, Mail, Message
 from aurora_actors.messages.storage import (
+    AwaitChanges,
     ChangeMatching,
     Checkpoint,
+    Commit,
     ForgetClient,
+    LogAdvanced,
     LogSynced,
     Operation,
     ReadStatistics,
@@ -45,7 +48,7 @@ from aurora_actors.query.predicate import decode_predicate
 from aurora_actors.storage.engine import Engine, StorageCall
 from aurora_actors.storage.operations import Predicate
 
-__all__ = ["main"]
+__all__ = ["compile_encoded", "main", "serve", "serve_engine"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,14 +66,19 @@ async def serve(context: ActorContext) -> None:
         tree_id=context.spec.tree_id,
     )
     try:
-        actor = StorageActor(engine, context)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(actor.keep_house)
-            context.ready()
-            await actor.serve()
-            nursery.cancel_scope.cancel()
+        await serve_engine(engine, context)
     finally:
         engine.close()
+
+
+async def serve_engine(engine: Engine, context: ActorContext) -> None:
+    """Serve the mailbox with an engine that is open, until told to stop."""
+    actor = StorageActor(engine, context)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(actor.keep_house)
+        context.ready()
+        await actor.serve()
+        nursery.cancel_scope.cancel()
 
 
 def compile_encoded(predicate: bytes) -> Predicate:
@@ -103,6 +111,7 @@ class StorageActor:
         if not config.enable_write_buffering:
             self._batch_size = 1
         self._stopping = False
+        self._followers: dict[str, tuple[int, int]] = {}
         context.lsn = lambda: engine.lsn
         context.statistics = engine.statistics
 
@@ -134,12 +143,29 @@ class StorageActor:
                     calls.append(_call(mail, letter.request_id, request))
                     askers.append(asker)
                     continue
+                if isinstance(request, AwaitChanges):
+                    self._follow(asker, request)
+                    continue
                 # What is asked after a write speaks of the state after it.
                 self._commit(calls, askers)
                 calls, askers = [], []
                 self._reply(asker, self._answer(request))
         self._commit(calls, askers)
+        self._wake_followers()
         self._channel.flush()
+
+    def _follow(self, asker: _Asker, request: AwaitChanges) -> None:
+        """Remember who waits for changes; one request for each follower."""
+        self._followers[asker.name] = (asker.request_id, request.after_lsn)
+        if request.keep:
+            self._engine.hold_changes(asker.name, request.after_lsn)
+
+    def _wake_followers(self) -> None:
+        lsn = self._engine.lsn
+        for name, (request_id, after_lsn) in list(self._followers.items()):
+            if after_lsn < lsn:
+                del self._followers[name]
+                self._channel.queue(name, request_id, LogAdvanced(lsn=lsn))
 
     def _decode(self, asker: _Asker, body: msgspec.Raw) -> StorageRequest | None:
         try:
@@ -184,12 +210,14 @@ class StorageActor:
                     self._stopping = True
                 case ClientGone(client=client):
                     self._channel.forget(client)
+                    self._followers.pop(client, None)
+                    self._engine.hold_changes(client, None)
                     self._engine.forget_client(client)
                 case ActorReady():
                     pass  # storage waits for nobody's answer
 
 
 def _call(mail: Mail, request_id: int, request: Operation) -> StorageCall:
-    if isinstance(request, ChangeMatching):
+    if isinstance(request, ChangeMatching | Commit) and request.client:
         return StorageCall(request.client, request.client_request_id, 0, request)
     return StorageCall(mail.sender, request_id, mail.floor, request)

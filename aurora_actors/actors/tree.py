@@ -14,6 +14,8 @@ __all__ = ["PRELOAD", "ActorPlan", "actor_entries"]
 PRELOAD: Final = (
     "aurora_actors.actors.storage",
     "aurora_actors.actors.query_executor",
+    "aurora_actors.actors.index_builder",
+    "aurora_actors.actors.reactive_dispatcher",
 )
 """Modules the zygote imports before it forks, so that actors share them."""
 
@@ -53,4 +55,16 @@ def actor_entries(config: AuroraConfig) -> list[ActorPlan]:
         order=0,
         grace_s=grace_s,
     )
-    return [storage, *executors]
+    index_builder = ActorPlan(
+        name="index_builder",
+        entry="aurora_actors.actors.index_builder:main",
+        order=10,
+        grace_s=grace_s,
+    )
+    dispatcher = ActorPlan(
+        name="reactive_dispatcher",
+        entry="aurora_actors.actors.reactive_dispatcher:main",
+        order=20,
+        grace_s=grace_s,
+    )
+    return [storage, index_builder, *executors, dispatcher]

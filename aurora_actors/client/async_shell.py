@@ -6,11 +6,15 @@ in the loop's thread; nothing here is thread-safe.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import anyio
 import anyio.to_thread
 
 from aurora_actors.client.link import Link
 from aurora_actors.client.loops import current_driver
+from aurora_actors.client.protocol import ClientProtocol
 from aurora_actors.client.requests import (
     NO_DEADLINE,
     Call,
@@ -23,6 +27,8 @@ from aurora_actors.messages.query import ResultChunk, RunQuery
 from aurora_actors.messages.supervision import ReadStatus
 
 __all__ = ["AsyncShell"]
+
+R = TypeVar("R")
 
 
 class AsyncShell:
@@ -92,6 +98,17 @@ class AsyncShell:
             self.abandon(pending)
             raise
 
+    async def wait(self, pending: Pending) -> None:
+        """Wait until there is news; a cancellation changes nothing."""
+        await self._driver.wait(pending)
+
+    def on_core(self, action: Callable[[ClientProtocol], R]) -> R:
+        """Change the protocol's state, and send what that gives rise to."""
+        try:
+            return action(self._link.core)
+        finally:
+            self._send()
+
     def abandon(self, pending: Pending) -> None:
         """Forget a request."""
         self._link.core.abandon(pending)
@@ -149,6 +166,10 @@ class AsyncShell:
         """Ask the supervisor."""
         call = self._link.ask_tree(request, self._deadline(timeout))
         return await self.result(call)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, without asking anybody."""
+        await anyio.sleep(seconds)
 
     async def close(self, within_s: float) -> None:
         """Fail what is pending and leave the tree; waits for it if it ends."""

@@ -12,8 +12,10 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from aurora_actors.client.link import Link
+from aurora_actors.client.protocol import ClientProtocol
 from aurora_actors.client.requests import (
     NO_DEADLINE,
     Call,
@@ -26,6 +28,8 @@ from aurora_actors.messages.query import ResultChunk, RunQuery
 from aurora_actors.messages.supervision import ReadStatus
 
 __all__ = ["BlockingShell"]
+
+R = TypeVar("R")
 
 _live: weakref.WeakSet[BlockingShell] = weakref.WeakSet()
 
@@ -88,6 +92,18 @@ class BlockingShell:
         """Wait for what was submitted."""
         self._wait(call)
         return call.outcome()
+
+    async def wait(self, pending: Pending) -> None:
+        """Wait until there is news; an interruption changes nothing."""
+        self._wait(pending)
+
+    def on_core(self, action: Callable[[ClientProtocol], R]) -> R:
+        """Change the protocol's state, and send what that gives rise to."""
+        with self._lock:
+            try:
+                return action(self._link.core)
+            finally:
+                self._send()
 
     def abandon(self, pending: Pending) -> None:
         """Forget a request."""
@@ -226,6 +242,10 @@ class BlockingShell:
                 self._link.ring()
 
     # -------------------------------------------------------------- end
+    async def pause(self, seconds: float) -> None:
+        """Wait, without asking anybody."""
+        threading.Event().wait(seconds)
+
     async def close(self, within_s: float) -> None:
         """Fail what is pending and leave the tree; waits for it if it ends."""
         with self._lock:

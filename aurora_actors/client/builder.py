@@ -25,6 +25,8 @@ __all__ = ["Asked", "QueryBuilder", "asked_of"]
 
 T = TypeVar("T")
 
+_LONGEST_DEBOUNCE_S = 3600.0
+
 
 class Asked(msgspec.Struct, frozen=True):
     """All that has been said about a query."""
@@ -36,6 +38,7 @@ class Asked(msgspec.Struct, frozen=True):
     limit: int | None = None
     offset: int = 0
     fields: tuple[str, ...] | None = None
+    debounce_s: float = 0.0
 
     @property
     def is_plain(self) -> bool:
@@ -91,6 +94,14 @@ class QueryBuilder(Generic[T]):
     def offset(self, count: int) -> Self:
         """Leave out the first ``count`` documents."""
         return self._with(offset=_count("offset", count))
+
+    def debounce(self, seconds: float) -> Self:
+        """When watched, look at most once in ``seconds``, and tell the difference."""
+        if not 0 <= seconds <= _LONGEST_DEBOUNCE_S:
+            raise InvalidFilterError(
+                f"debounce takes 0 to {_LONGEST_DEBOUNCE_S:g} seconds, not {seconds!r}"
+            )
+        return self._with(debounce_s=float(seconds))
 
     def _selecting(self, fields: tuple[str, ...]) -> Self:
         if not fields:

@@ -21,7 +21,7 @@ from aurora_actors.client.shell import Shell
 from aurora_actors.errors import AuroraError
 from aurora_actors.messages.storage import InsertDocuments, Written
 
-__all__ = ["insert_many"]
+__all__ = ["batches_of", "insert_many"]
 
 _BATCH: Final = 256
 _CHUNK_BYTES: Final = 1 << 20
@@ -141,7 +141,7 @@ async def insert_many(
     insertion = _Insertion(shell, collection, max_bytes, timeout)
     ids: list[str] = []
     try:
-        async with aclosing(_batches(documents)) as batches:
+        async with aclosing(batches_of(documents)) as batches:
             async for batch in batches:
                 ids += await insertion.add(batch)
                 await shell.breathe()
@@ -156,9 +156,10 @@ async def insert_many(
     return ids
 
 
-async def _batches(
+async def batches_of(
     documents: Iterable[object] | AsyncIterable[object],
 ) -> AsyncGenerator[list[object]]:
+    """The documents of any iterable, some hundred at a time."""
     if isinstance(documents, AsyncIterable):
         batch: list[object] = []
         async for document in documents:

@@ -7,18 +7,21 @@ whose waits block.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar, overload
 
 from aurora_actors.client.builder import asked_of
 from aurora_actors.client.bulk import insert_many
 from aurora_actors.client.document import Document, document_of
 from aurora_actors.client.encoding import encode, encode_fields, name_of
-from aurora_actors.client.handle import Handle
+from aurora_actors.client.feeds import DISPATCHER
 from aurora_actors.client.protocol import STORAGE
 from aurora_actors.client.query import Query
+from aurora_actors.client.transaction import Transaction, run_transaction
+from aurora_actors.client.watching import ListeningHandle
 from aurora_actors.errors import InternalError, UsageError, ValidationError
 from aurora_actors.messages.base import Message
+from aurora_actors.messages.indexing import AwaitIndexed
 from aurora_actors.messages.storage import (
     Checkpoint,
     CollectionDefined,
@@ -50,9 +53,12 @@ from aurora_actors.schema.types import (
 __all__ = ["Aurora"]
 
 M = TypeVar("M")
+T = TypeVar("T")
+
+INDEX_BUILDER = "index_builder"
 
 
-class Aurora(Handle):
+class Aurora(ListeningHandle):
     """A database: ``async with Aurora.open("myapp.db") as db``.
 
     Any number of tasks may use it at once. Every method takes ``timeout`` in seconds
@@ -294,15 +300,47 @@ class Aurora(Handle):
         """A query on a collection, by name or by model class."""
         return Query(self._open, asked_of(collection))
 
+    # -------------------------------------------------------------- transactions
+    def transaction(self, *, timeout: float | None = None) -> Transaction:
+        """A transaction: ``async with db.transaction() as tx``.
+
+        Args:
+            timeout: Its time limit in seconds, if less than ``transaction_timeout_s``.
+        """
+        return Transaction(self._open, timeout)
+
+    async def run_transaction(
+        self,
+        function: Callable[[Transaction], Awaitable[T]],
+        retries: int = 5,
+        *,
+        timeout: float | None = None,
+    ) -> T:
+        """Run ``function(tx)`` in a transaction, again after a conflict.
+
+        Args:
+            function: What to do; it may run several times, and only the last run has
+                an effect.
+            retries: How often it is run again at most.
+            timeout: The time limit of each run, as for :meth:`transaction`.
+
+        Returns:
+            What ``function`` has returned.
+
+        Raises:
+            ConflictError: there was a conflict each time.
+        """
+        return await run_transaction(self._open, function, retries, timeout)
+
     # -------------------------------------------------------------- housekeeping
     async def stats(
         self, *, timeout: float | None = None
     ) -> dict[str, dict[str, int | float]]:
-        """The counters of storage and of each query executor, by actor."""
+        """The counters of storage, index builder and query executors, by actor."""
         shell = self._open().shell
         asked = {
             name: shell.submit(name, ReadStatistics(), timeout)
-            for name in (STORAGE, *shell.executors)
+            for name in (STORAGE, INDEX_BUILDER, DISPATCHER, *shell.executors)
         }
         found: dict[str, dict[str, int | float]] = {}
         for name, call in asked.items():
@@ -317,6 +355,16 @@ class Aurora(Handle):
         if not isinstance(reply, TreeStatus):
             raise InternalError(f"status was answered by {type(reply).__name__}")
         return reply
+
+    async def wait_indexed(self, *, timeout: float | None = None) -> int:
+        """Wait until the indexes have all that is committed now; returns their LSN.
+
+        For benchmarks and tests: answers are exact however far the indexes are.
+        """
+        reply = await self._open().shell.call(INDEX_BUILDER, AwaitIndexed(), timeout)
+        if not isinstance(reply, Statistics):
+            raise InternalError(f"wait_indexed was answered by {type(reply).__name__}")
+        return int(reply.values["lsn"])
 
     async def checkpoint(self, *, timeout: float | None = None) -> int:
         """Sync the data file and trim the log behind it; returns the LSN reached."""

@@ -28,6 +28,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from aurora_actors.client.feeds import DISPATCHER
+from aurora_actors.client.live import LiveFeeds
 from aurora_actors.client.outbox import Outbox
 from aurora_actors.client.requests import (
     NO_DEADLINE,
@@ -55,6 +57,7 @@ from aurora_actors.messages.query import (
     ResultChunk,
     RunQuery,
 )
+from aurora_actors.messages.reactive import LiveChunk, LiveProgress, Subscribed
 from aurora_actors.messages.storage import (
     CollectionDefined,
     Committed,
@@ -78,6 +81,9 @@ _Answer: TypeAlias = (
     | Statistics
     | ExplainReply
     | ResultChunk
+    | LiveChunk
+    | LiveProgress
+    | Subscribed
     | Failure
 )
 _answers = msgspec.msgpack.Decoder(_Answer)
@@ -102,6 +108,7 @@ class ClientProtocol:
         self._outbox = Outbox(name)
         self._news: list[Pending] = []
         self._failure: AuroraError | None = None
+        self.live = LiveFeeds(self._next_number, self._outbox.put, self._note_news)
 
     # -------------------------------------------------------------- asking
     def submit(
@@ -175,7 +182,7 @@ class ClientProtocol:
 
         A mutation may still take effect; a query is cancelled at its executor.
         """
-        if not pending.done:
+        if not pending.done and self._find(pending.number) is pending:
             self._remove(pending)
             pending.done = True
             if isinstance(pending, ResultStream):
@@ -239,11 +246,19 @@ class ClientProtocol:
     def _on_answer(self, sender: str, number: int, answer: _Answer) -> None:
         if isinstance(answer, ResultChunk):
             self._on_chunk(sender, number, answer)
+        elif isinstance(answer, LiveChunk):
+            self.live.on_chunk(number, answer)
+        elif isinstance(answer, LiveProgress):
+            self.live.on_progress(answer)
         elif isinstance(answer, Failure):
             pending = self._find(number)
             if pending is not None:
                 self._finish(pending, answer.error())
+            else:
+                self.live.on_failure(number, answer.error())
         else:
+            if isinstance(answer, Subscribed):
+                self.live.confirm(number, answer)
             call = self._calls.get(number)
             if call is not None:
                 call.reply = answer
@@ -305,6 +320,8 @@ class ClientProtocol:
                 waiting.append(stream)
         for pending in waiting:
             self._outbox.put(name, pending.number, pending.message, pending.size)
+        if name == DISPATCHER:
+            self.live.reconnect()
 
     def _renumber(self, stream: ResultStream) -> None:
         del self._streams[stream.number]
@@ -318,6 +335,7 @@ class ClientProtocol:
         if self._failure is None:
             self._failure = error
         self._outbox.clear()
+        self.live.fail_all(error)
         for pending in [*self._calls.values(), *self._streams.values()]:
             self._finish(pending, type(error)(error.message, **error.context))
 
@@ -348,6 +366,9 @@ class ClientProtocol:
         """The requests whose waiters can go on since the last call."""
         news, self._news = self._news, []
         return news
+
+    def _note_news(self, pending: Pending) -> None:
+        self._news.append(pending)
 
     def _find(self, number: int) -> Pending | None:
         return self._calls.get(number) or self._streams.get(number)

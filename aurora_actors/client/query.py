@@ -13,6 +13,8 @@ from aurora_actors.client.builder import QueryBuilder
 from aurora_actors.client.document import Document
 from aurora_actors.client.session import Session
 from aurora_actors.client.stream import DocumentStream
+from aurora_actors.client.watch import OnLag, Watcher
+from aurora_actors.client.watching import watch_of, watcher_of
 from aurora_actors.errors import InternalError, NotFoundError, UsageError
 from aurora_actors.messages.query import (
     ChangeDocuments,
@@ -135,6 +137,50 @@ class Query(QueryBuilder[T]):
         session = self._session()
         query = RunQuery(query=self._spec(), deadline_s=_STREAM_DEADLINE_S)
         return DocumentStream(session.shell, query, self._result, timeout)
+
+    def watch(
+        self,
+        *,
+        include_initial: bool = True,
+        since: str | None = None,
+        on_lag: OnLag = "coalesce",
+        heartbeats: bool = False,
+        keeps_state: bool = True,
+    ) -> Watcher[T]:
+        """The result and its changes: ``async with query.watch() as updates``.
+
+        Gives each present result as ``Added``, then ``InitialComplete``, then what
+        changes, in order, without gap or repetition. Where the change log does not
+        reach back to what was told last, ``HistoryLost`` comes first and the present
+        result follows.
+
+        Args:
+            include_initial: Begin with the present result.
+            since: A token of an earlier update: go on right behind it instead.
+            on_lag: When this consumer is slower than the changes: ``"coalesce"`` tells
+                it the difference, once for each document; ``"raise"`` gives
+                ``LaggedError``.
+            heartbeats: Give a ``Heartbeat`` now and then while nothing happens.
+            keeps_state: Keep what the updates add up to, for ``snapshot()``.
+
+        Raises:
+            CollectionNotFoundError: on entering, when there is no such collection; on
+                reading, when it is removed.
+            InvalidFilterError: on entering, when the query makes no sense for it.
+        """
+        asked = self._asked
+        watch = watch_of(
+            self._spec(), asked.debounce_s, since, include_initial=include_initial
+        )
+        return watcher_of(
+            self._session,
+            watch,
+            self._result,
+            asked.model,
+            on_lag,
+            heartbeats=heartbeats,
+            keeps_state=keeps_state,
+        )
 
     async def explain(self, *, timeout: float | None = None) -> Plan:
         """Run the query and tell how: access, rows read, time of each step."""

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from aurora_actors.errors import AuroraError, InternalError
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.query import ExplainReply, ResultChunk, RunQuery
+from aurora_actors.messages.reactive import Subscribed
 from aurora_actors.messages.storage import (
     CollectionDefined,
     Committed,
@@ -31,6 +32,7 @@ Reply: TypeAlias = (
     | CollectionDefined
     | LogSynced
     | Statistics
+    | Subscribed
     | ExplainReply
     | TreeStatus
     | Done

@@ -11,6 +11,7 @@ import secrets
 
 from aurora_actors.client.lookup import Lookup
 from aurora_actors.client.shell import Shell
+from aurora_actors.client.transaction_state import TransactionSpace
 from aurora_actors.config import AuroraConfig
 from aurora_actors.storage.reader import DataReader
 
@@ -33,9 +34,17 @@ class Session:
         reader: Reads the data in this process.
         config: The settings in force.
         lookup: Runs short plans in this process.
+        transactions: Begins transactions in this process.
     """
 
-    __slots__ = ("cancel_point", "config", "lookup", "reader", "shell")
+    __slots__ = (
+        "cancel_point",
+        "config",
+        "lookup",
+        "reader",
+        "shell",
+        "transactions",
+    )
 
     def __init__(self, shell: Shell, reader: DataReader, config: AuroraConfig) -> None:
         self.cancel_point = shell.cancel_point
@@ -43,9 +52,11 @@ class Session:
         self.reader = reader
         self.config = config
         self.lookup = Lookup(reader)
+        self.transactions = TransactionSpace(reader, config)
 
     async def close(self) -> None:
         """Leave the tree, wait for its end if we were the last, free everything."""
+        self.transactions.close()
         try:
             await self.shell.close(self.config.shutdown_grace_s + _CLOSE_MARGIN_S)
         finally:

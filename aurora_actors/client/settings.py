@@ -30,6 +30,7 @@ class Settings(TypedDict, total=False):
     max_size_gb: int
     max_document_bytes: int
     max_transaction_bytes: int
+    transaction_timeout_s: float
     change_retention: int
     max_readers: int
     request_timeout_s: float

@@ -12,14 +12,17 @@ cancelled at its executor.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from aurora_actors.client.requests import Call, Reply, ResultStream
+from aurora_actors.client.protocol import ClientProtocol
+from aurora_actors.client.requests import Call, Pending, Reply, ResultStream
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.query import ResultChunk, RunQuery
 from aurora_actors.messages.supervision import ReadStatus
 
 __all__ = ["Shell"]
+
+R = TypeVar("R")
 
 
 class Shell(Protocol):
@@ -57,6 +60,14 @@ class Shell(Protocol):
         """Wait for what was submitted."""
         ...
 
+    async def wait(self, pending: Pending) -> None:
+        """Wait until there is news; a cancellation changes nothing."""
+        ...
+
+    def on_core(self, action: Callable[[ClientProtocol], R]) -> R:
+        """Change the protocol's state, and send what that gives rise to."""
+        ...
+
     def abandon(self, pending: Call | ResultStream) -> None:
         """Forget a request."""
         ...
@@ -91,6 +102,10 @@ class Shell(Protocol):
 
     async def breathe(self) -> None:
         """In the middle of long work: let others have their turn."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, without asking anybody."""
         ...
 
     async def close(self, within_s: float) -> None:

@@ -148,6 +148,8 @@ class LiveChunk(Message, frozen=True, kw_only=True, tag="live.chunk"):
         lsn: ...and everything about those up to this one.
         timeline: The history the numbers belong to.
         events: The events; the chunk may be without any.
+        skipped: So many events of the batch, or of the first change, are left out,
+            because the client has seen them.
         lost: History was lost before this chunk: forget what was told before.
         live: The subscription has reached the present.
     """
@@ -158,6 +160,7 @@ class LiveChunk(Message, frozen=True, kw_only=True, tag="live.chunk"):
     lsn: int
     timeline: int
     events: list[LiveEvent] = []
+    skipped: int = 0
     lost: bool = False
     live: bool = False
 

@@ -14,16 +14,23 @@ import msgspec
 from aurora_actors.messages.base import Failure, Message
 
 __all__ = [
+    "AwaitChanges",
     "ChangeMatching",
     "Checkpoint",
     "CollectionDefined",
+    "Commit",
+    "Committed",
     "DefineCollection",
     "DeleteDocument",
     "DropCollection",
     "ForgetClient",
     "InsertDocuments",
+    "LogAdvanced",
     "LogSynced",
     "Operation",
+    "Part",
+    "PointRead",
+    "RangeRead",
     "ReadStatistics",
     "ReplaceDocument",
     "Statistics",
@@ -133,7 +140,7 @@ class ForgetClient(Message, frozen=True, kw_only=True, tag="storage.forget_clien
     client: str
 
 
-Operation: TypeAlias = (
+Part: TypeAlias = (
     InsertDocuments
     | UpdateDocument
     | ReplaceDocument
@@ -143,8 +150,67 @@ Operation: TypeAlias = (
     | DefineCollection
     | DropCollection
 )
+
+
+class PointRead(msgspec.Struct, frozen=True, array_like=True):
+    """A transaction read one document: the version that change ``lsn`` wrote.
+
+    ``lsn`` is 0 when there was no document with this id.
+    """
+
+    collection: str
+    id: str
+    lsn: int
+
+
+class RangeRead(msgspec.Struct, frozen=True, array_like=True):
+    """A transaction read all that matches ``predicate``; an empty one is everything.
+
+    The predicate is encoded by the query package. A collection that was not there has
+    been read as empty.
+    """
+
+    collection: str
+    predicate: bytes
+
+
+class Commit(Message, frozen=True, kw_only=True, tag="storage.commit"):
+    """Apply ``operations`` in their order, all or none, if the reads still hold.
+
+    A point holds when its document is in the version that was seen. A range holds when
+    no document that matched at ``snapshot_lsn`` or matches now has changed in between.
+    ``client`` and ``client_request_id`` name the request that is carried out, when it
+    is somebody else's (see ``ChangeMatching``); a conflict is then not remembered,
+    because the sender runs the statement again.
+    """
+
+    snapshot_lsn: int
+    points: list[PointRead]
+    ranges: list[RangeRead]
+    operations: list[Part]
+    client: str = ""
+    client_request_id: int = 0
+
+
+class AwaitChanges(Message, frozen=True, kw_only=True, tag="storage.await_changes"):
+    """Say when there are changes after ``after_lsn``: at once, or with the next commit.
+
+    A follower has one such request at a time; another takes its place. It is lost when
+    storage is restarted, and asked again.
+
+    Attributes:
+        after_lsn: Up to where the follower knows the log.
+        keep: Keep the changes after ``after_lsn`` for this follower, as far as the
+            limits of the change log go.
+    """
+
+    after_lsn: int
+    keep: bool = False
+
+
+Operation: TypeAlias = Part | Commit
 StorageRequest: TypeAlias = (
-    Operation | SyncLog | Checkpoint | ReadStatistics | ForgetClient
+    Operation | SyncLog | Checkpoint | ReadStatistics | ForgetClient | AwaitChanges
 )
 
 
@@ -169,6 +235,27 @@ class CollectionDefined(Message, frozen=True, kw_only=True, tag="storage.defined
     lsn: int
 
 
+class Committed(Message, frozen=True, kw_only=True, tag="storage.committed"):
+    """A transaction has taken effect.
+
+    Attributes:
+        lsn: The last change it made; 0 when it changed nothing.
+        synced: Whether it survives power loss already.
+        affected: For each operation the number of documents (or collections) inserted,
+            changed or removed.
+    """
+
+    lsn: int
+    synced: bool
+    affected: list[int]
+
+
+class LogAdvanced(Message, frozen=True, kw_only=True, tag="storage.advanced"):
+    """The change log has reached ``lsn``."""
+
+    lsn: int
+
+
 class LogSynced(Message, frozen=True, kw_only=True, tag="storage.synced"):
     """Everything up to ``lsn`` survives power loss."""
 
@@ -181,7 +268,15 @@ class Statistics(Message, frozen=True, kw_only=True, tag="statistics"):
     values: dict[str, int | float]
 
 
-StorageReply: TypeAlias = Written | CollectionDefined | LogSynced | Statistics | Failure
+StorageReply: TypeAlias = (
+    Written
+    | Committed
+    | CollectionDefined
+    | LogSynced
+    | LogAdvanced
+    | Statistics
+    | Failure
+)
 
 _decoder = msgspec.msgpack.Decoder(StorageRequest)
 

@@ -27,7 +27,7 @@ from aurora_actors.messages.query import QuerySpec, ResultMode
 from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.check import check_query
 from aurora_actors.query.loops import Want
-from aurora_actors.query.ordering import Hit, Sorter
+from aurora_actors.query.ordering import MOST_SELECTED, Hit, Sorter
 from aurora_actors.query.plan import Plan, PlanStep, choose_access, plan_query
 from aurora_actors.query.predicate import Predicate, decode_predicate
 from aurora_actors.query.projection import projection
@@ -38,6 +38,7 @@ __all__ = ["Execution", "explain_query", "matching_rows", "run_query"]
 
 CHUNK_BYTES: Final = 256 << 10
 MEMORY_LIMIT: Final = 512 << 20
+_SORTED_AT_ONCE: Final = 2048
 
 
 class Execution:
@@ -63,6 +64,9 @@ class Execution:
         self._info = info
         self._predicate: Predicate | None = predicate
         access = choose_access(info.definition, predicate)
+        if _sorts_many(spec):
+            # Sorting needs the ids, which the columns have not.
+            cache = None
         self._scan = Scan(snapshot, info, access, cache)
         self._memory_limit = memory_limit
         self._done: list[PlanStep] = []
@@ -157,10 +161,11 @@ class Execution:
         ) as batches:
             for found in batches:
                 total += len(found)
-                started = perf_counter()
-                sorter.add(cast("list[Hit]", found))
-                seconds += perf_counter() - started
-                yield []
+                for at in range(0, len(found) or 1, _SORTED_AT_ONCE):
+                    started = perf_counter()
+                    sorter.add(cast("list[Hit]", found[at : at + _SORTED_AT_ONCE]))
+                    seconds += perf_counter() - started
+                    yield []
         self._note_scan(total)
         rows = islice(sorter.rows(), spec.offset, stop)
         pace, given = Pace(), 0
@@ -220,6 +225,12 @@ class Execution:
 
     def _note(self, name: str, rows: int, seconds: float) -> None:
         self._done.append(PlanStep(name, rows, round(seconds * 1000, 3)))
+
+
+def _sorts_many(spec: QuerySpec) -> bool:
+    if not spec.order or spec.mode is not ResultMode.DOCUMENTS:
+        return False
+    return spec.limit is None or spec.offset + spec.limit > MOST_SELECTED
 
 
 def run_query(

@@ -25,16 +25,17 @@ from aurora_actors.query.loops import UNBOUNDED, Bound
 from aurora_actors.query.memory import memory_of
 from aurora_actors.schema.order import SortKey, kind_rank, sort_key
 
-__all__ = ["Hit", "Sorter", "descending_key"]
+__all__ = ["MOST_SELECTED", "Hit", "Sorter", "descending_key"]
 
 Hit: TypeAlias = tuple[object, ...]
 """``(row, record or None, value of each order key...)``, as a scan gives it."""
 Place: TypeAlias = tuple[object, ...]
 
-_RUN: Final = 4096
-_STRIDE: Final = 128
+_RUN: Final = 2048
+_STRIDE: Final = 64
 _PIECES: Final = _RUN // _STRIDE
-_LARGEST_K: Final = 4096
+MOST_SELECTED: Final = 4096
+"""Up to so many results are selected while reading; more are sorted."""
 _INVERTED: Final = bytes(max(0, 0xFE - byte) for byte in range(256))
 _NUMBER: Final = kind_rank(0)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -130,7 +131,7 @@ class Sorter:
         memory_limit: int,
     ) -> None:
         self._keys = [sort_key if key.ascending else descending_key for key in order]
-        self._keep = keep if keep is not None and keep <= _LARGEST_K else None
+        self._keep = keep if keep is not None and keep <= MOST_SELECTED else None
         self._full_at = _RUN if self._keep is None else 2 * self._keep + 256
         self._fetch = fetch
         self._memory_limit = memory_limit
@@ -243,6 +244,8 @@ def _merged(runs: list[list[Place]]) -> Iterator[Place]:
             end = len(run) if cut is None else bisect_left(run, cut, start)
             piece += run[start:end]
             starts[number] = end
+            # Let go of them piece by piece: freeing all at the end would be a long step.
+            run[start:end] = [()] * (end - start)
         piece.sort()
         yield from piece
 

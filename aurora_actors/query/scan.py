@@ -134,8 +134,15 @@ class Scan:
     def _from_records(
         self, loop: RecordLoop, finish: Finish, bound: Callable[[], Bound]
     ) -> Generator[list[object]]:
+        snapshot, info = self._snapshot, self._info
         pace = Pace()
-        source = self._source()
+        source: Source
+        if self._access.kind == "document_scan":
+            source = CollectionSource(snapshot, info)
+        else:
+            rows: set[int] = set()
+            yield from self._look_up(rows, pace)
+            source = RowSource(info, _records(snapshot, info, rows))
         try:
             while not source.done:
                 pace.start()
@@ -146,17 +153,22 @@ class Scan:
         finally:
             source.close()
 
-    def _source(self) -> Source:
+    def _look_up(self, rows: set[int], pace: Pace) -> Generator[list[object]]:
+        """Collect the rows that the access names; gives empty batches meanwhile."""
         snapshot, info, access = self._snapshot, self._info, self._access
-        if access.kind == "document_scan":
-            return CollectionSource(snapshot, info)
-        rows: set[int | None] = set()
-        for value in access.values:
-            if access.kind == "primary_key":
-                rows.add(snapshot.row_of(info, str(value)))
-            else:
-                rows.add(snapshot.lookup_unique(info, str(access.field), value))
-        return RowSource(info, _records(snapshot, info, rows))
+        field = str(access.field)
+        for at in pace.parts(len(access.values)):
+            pace.start()
+            for value in access.values[at]:
+                if access.kind == "primary_key":
+                    row = snapshot.row_of(info, str(value))
+                else:
+                    row = snapshot.lookup_unique(info, field, value)
+                if row is not None:
+                    rows.add(row)
+            pace.stop()
+            if at.stop < len(access.values):
+                yield []
 
     # -------------------------------------------------------------- columns
     def _from_columns(
@@ -224,9 +236,9 @@ def _take(
 
 
 def _records(
-    snapshot: Snapshot, info: CollectionInfo, rows: set[int | None]
+    snapshot: Snapshot, info: CollectionInfo, rows: set[int]
 ) -> Iterator[tuple[int, memoryview]]:
-    for row in sorted(row for row in rows if row is not None):
+    for row in sorted(rows):
         record = snapshot.get_row(info, row)
         if record is not None:
             yield row, record

@@ -55,6 +55,7 @@ __all__ = [
     "pack_state",
     "read_counters",
     "read_definitions",
+    "read_dropped",
     "read_state",
     "read_uuid",
 ]
@@ -140,8 +141,7 @@ class Catalog:
             catalog.by_name[collection.name] = collection
             catalog.by_id[number] = collection
             catalog.counters[number] = read_counters(txn, meta, number)
-        for key, value in _entries(txn, meta, META_DROPPED):
-            catalog.dropped[_U32.unpack_from(key, 1)[0]] = _U64.unpack(value)[0]
+        catalog.dropped.update(read_dropped(txn, meta))
         following = txn.get(META_NEXT_COLLECTION, db=meta)
         if following is not None:
             catalog.numbers["next_collection"] = _U32.unpack(following)[0]
@@ -252,6 +252,14 @@ def read_definitions(txn: Transaction, meta: Table) -> Iterator[tuple[int, int, 
     """All collections: id, LSN of the creation, encoded definition."""
     for key, value in _entries(txn, meta, META_COLLECTION):
         yield _U32.unpack_from(key, 1)[0], _U64.unpack_from(value)[0], value[8:]
+
+
+def read_dropped(txn: Transaction, meta: Table) -> dict[int, int]:
+    """The removed collections still to be reclaimed: id and LSN of the removal."""
+    return {
+        _U32.unpack_from(key, 1)[0]: _U64.unpack(value)[0]
+        for key, value in _entries(txn, meta, META_DROPPED)
+    }
 
 
 def _entries(

@@ -25,6 +25,7 @@ The file, numbers big-endian::
     40  16  uuid of the database
     56   n  boot id, ASCII
     .    .  meta pages 0 and 1
+    .    4  generation of the data file, if it is not 0 (see ``storage.generations``)
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ __all__ = [
 _MAGIC: Final = b"AURCKPT1"
 _HEAD: Final = struct.Struct(">QIBBBBIQ16s")
 _CRC: Final = struct.Struct(">I")
+_GENERATION: Final = struct.Struct(">I")
 _MODES: Final = tuple(DurabilityMode)
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -76,6 +78,7 @@ class Checkpoint(NamedTuple):
     file_size: int
     uuid: bytes
     metas: bytes
+    generation: int = 0
 
 
 def boot_id() -> str:
@@ -104,6 +107,8 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
         checkpoint.uuid,
     )
     body = head + boot + checkpoint.metas
+    if checkpoint.generation:
+        body += _GENERATION.pack(checkpoint.generation)
     return _MAGIC + _CRC.pack(zlib.crc32(body)) + body
 
 
@@ -121,6 +126,8 @@ def decode_checkpoint(data: bytes, name: str) -> Checkpoint:
     lsn, timeline, guarded, clean, mode, length, page_size, file_size, uuid = (
         _HEAD.unpack_from(data, 12)
     )
+    end = start + length + 2 * page_size
+    generation = _GENERATION.unpack(data[end:])[0] if len(data) == end + 4 else 0
     return Checkpoint(
         lsn=lsn,
         timeline=timeline,
@@ -131,7 +138,8 @@ def decode_checkpoint(data: bytes, name: str) -> Checkpoint:
         page_size=page_size,
         file_size=file_size,
         uuid=uuid,
-        metas=data[start + length :],
+        metas=data[start + length : end],
+        generation=generation,
     )
 
 
@@ -186,6 +194,7 @@ class Checkpointer:
         boot: This run of the machine.
         uuid: The database's uuid.
         durability: How commits are made from now on.
+        generation: Which of its files the data is in.
     """
 
     def __init__(
@@ -198,6 +207,7 @@ class Checkpointer:
         boot: str,
         uuid: bytes,
         durability: DurabilityMode,
+        generation: int = 0,
     ) -> None:
         self._env = env
         self._data_path = data_path
@@ -206,6 +216,7 @@ class Checkpointer:
         self._boot = boot
         self._uuid = uuid
         self._durability = durability
+        self._generation = generation
         self._page_size: int = env.stat()["psize"]
         self._guard: Transaction | None = None
         with file_errors(data_path):
@@ -240,6 +251,7 @@ class Checkpointer:
             file_size=size,
             uuid=self._uuid,
             metas=metas,
+            generation=self._generation,
         )
         return Pending(checkpoint, guard)
 

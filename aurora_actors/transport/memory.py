@@ -55,9 +55,13 @@ class MemoryNetwork:
     def open(self, name: str) -> MemoryChannel:
         """Bind the mailbox ``name``; a new one takes the place of an old one."""
         channel = MemoryChannel(self, name)
-        self._boxes[name] = channel
-        self.has_room()
+        self.bind(channel)
         return channel
+
+    def bind(self, channel: MemoryChannel) -> None:
+        """Let ``channel`` receive what is sent to its name from now on."""
+        self._boxes[channel.name] = channel
+        self.has_room()
 
     def has_room(self) -> None:
         """A mailbox appeared or was read: senders that were refused may try again."""

@@ -29,6 +29,8 @@ __all__ = ["ActorLog", "LogFile", "LogHandler", "LogSink", "StandardError", "one
 _MAX_FILE_BYTES: Final = 1 << 20
 _MAX_LINE_BYTES: Final = 1 << 16
 _READ_BYTES: Final = 1 << 16
+_READS_A_TURN: Final = 4
+_READS_IN_ALL: Final = 64
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -152,16 +154,19 @@ class ActorLog:
         try:
             while self._open:
                 await trio.lowlevel.wait_readable(self._fd)
-                self.drain()
+                # One that never stops writing must not keep the others waiting.
+                self.drain(_READS_A_TURN)
         finally:
             self.drain()
             trio.lowlevel.notify_closing(self._fd)
             os.close(self._fd)
             self._open = False
 
-    def drain(self) -> None:
+    def drain(self, reads: int = _READS_IN_ALL) -> None:
         """Forward what is in the pipe now."""
-        while self._open:
+        for _ in range(reads):
+            if not self._open:
+                return
             try:
                 data = os.read(self._fd, _READ_BYTES)
             except BlockingIOError:

@@ -223,6 +223,10 @@ class TreeMachine:
             default=math.inf,
         )
 
+    def pids(self) -> list[int]:
+        """The processes that are not known to have ended."""
+        return [child.pid for child in self.children.values() if child.pid]
+
     def name_of(self, pid: int) -> str:
         """The actor whose process this is; empty when it is none's."""
         child = self._by_pid(pid)

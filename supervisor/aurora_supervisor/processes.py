@@ -24,7 +24,7 @@ from aurora_supervisor.logs import ActorLog, LogSink
 from aurora_supervisor.spawn import ZygoteProcess, start_zygote
 from aurora_supervisor.zygote_link import ZygoteLink
 
-__all__ = ["Processes", "Reaped"]
+__all__ = ["Processes", "Reaped", "is_child"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +76,10 @@ class Processes:
 
     def signal(self, pid: int, number: signal.Signals) -> None:
         """Send a signal to an actor that has not been reaped yet."""
-        if self.zygote.reaped.is_set():
-            # The zygote's children are ours now.
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-        else:
+        if not self.zygote.reaped.is_set():
             self.zygote.signal(pid, number)
+        elif is_child(pid):
+            os.kill(pid, number)
 
     def last_words(self, actor: str) -> str:
         """The last line an actor wrote, even if nobody has read it yet."""
@@ -128,6 +126,15 @@ class Processes:
                     os.killpg(pid, signal.SIGKILL)
                 exits.append((pid, os.waitstatus_to_exitcode(status)))
         return Reaped(notices, zygote_ended, exits)
+
+
+def is_child(pid: int) -> bool:
+    """Whether ``pid`` is a child of this process that has not been reaped."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _wait_for_all() -> list[tuple[int, int]]:

@@ -26,7 +26,13 @@ import setproctitle
 import trio
 
 from aurora_actors.config import AuroraConfig
-from aurora_actors.errors import AuroraError, ConfigError, InternalError, ProtocolError
+from aurora_actors.errors import (
+    AuroraError,
+    ConfigError,
+    InternalError,
+    ProtocolError,
+    UnavailableError,
+)
 from aurora_actors.location import (
     PublishedTree,
     prepare_directory,
@@ -115,8 +121,8 @@ def run_embedded(options: RunOptions, lock_fd: int, ready_fd: int) -> int:
             sink = LogFile(config.path / "aurora.log")
             peer = Peer(opener)
             failure = _run(config, options, sink, lock_fd, peer)
-        except AuroraError as exc:
-            failure = Failure.of(exc, "supervisor")
+        except (AuroraError, OSError) as exc:
+            failure = Failure.of(_as_error(exc), "supervisor")
             Peer(opener).post(failure)
     return ExitStatus.OK if failure is None else _status_of(failure)
 
@@ -172,8 +178,7 @@ def _run(
         return trio.run(_publish_and_run, config, plans, options.zygote, around)
     except Exception as exc:  # one exit for every defect, told to whoever waits
         logger.exception("the supervisor failed")
-        error = exc if isinstance(exc, AuroraError) else _defect(exc)
-        failure = Failure.of(error, "supervisor")
+        failure = Failure.of(_as_error(exc), "supervisor")
         if opener is not None:
             opener.post(failure)
         return failure
@@ -184,7 +189,11 @@ def _run(
         fcntl.flock(lock, fcntl.LOCK_UN)
 
 
-def _defect(exc: Exception) -> InternalError:
+def _as_error(exc: Exception) -> AuroraError:
+    if isinstance(exc, AuroraError):
+        return exc
+    if isinstance(exc, OSError):
+        return UnavailableError(f"the supervisor cannot run: {exc}")
     return InternalError(f"the supervisor failed: {type(exc).__name__}: {exc}")
 
 

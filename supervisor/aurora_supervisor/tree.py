@@ -62,7 +62,7 @@ from aurora_supervisor.child import (
 from aurora_supervisor.machine import TreeMachine
 from aurora_supervisor.peer import Peer
 from aurora_supervisor.policy import RestartPolicy
-from aurora_supervisor.processes import Processes
+from aurora_supervisor.processes import Processes, is_child
 from aurora_supervisor.runtime_dir import ATTACH_SOCKET
 from aurora_supervisor.spawn import ZygoteProcess
 from aurora_supervisor.status import tree_status
@@ -170,6 +170,11 @@ class Tree:
             self._apply(self._machine.zygote_lost(trio.current_time()))
         for pid, status in reaped.exits:
             self._exited(pid, status)
+        if reaped.zygote_ended:
+            # Those that it had reaped and could not tell of any more.
+            for pid in self._machine.pids():
+                if not is_child(pid):
+                    self._exited(pid, -signal.SIGKILL)
 
     async def _read_zygote(self, zygote: ZygoteLink) -> None:
         while (notices := await zygote.receive()) is not None:

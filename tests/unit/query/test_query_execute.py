@@ -11,12 +11,14 @@ import msgspec
 import pytest
 from unit.query.library import Library, documents, everything, ids, spec
 
+from aurora_actors.config import EvictionPolicy
 from aurora_actors.errors import (
     CollectionNotFoundError,
     InvalidFilterError,
     LimitExceededError,
 )
 from aurora_actors.messages.query import ResultMode
+from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.execute import (
     CHUNK_BYTES,
     explain_query,
@@ -317,3 +319,28 @@ def test_a_query_is_refused_before_anything_is_read(people: Library) -> None:
 
 def test_an_impossible_filter_finds_nothing(people: Library) -> None:
     assert run(people, Filter(Or([]))) == []
+
+
+def test_a_look_up_of_many_values_breathes(library: Library) -> None:
+    library.insert("things", {f"{n:05}": {"n": n} for n in range(8000)})
+    wanted = field("id").in_([f"{n:05}" for n in range(8000)])
+    with library.snapshot() as snapshot:
+        found = run_query(snapshot, spec("things", wanted))
+        steps = list(found.steps())
+    assert found.count == 8000
+    assert sum(not step for step in steps) > 3
+
+
+def test_a_scan_of_cached_columns_lets_go_of_the_snapshot(library: Library) -> None:
+    library.insert("things", {f"{n:05}": {"n": n} for n in range(3000)})
+    cache = DocumentCache(1 << 20, EvictionPolicy.LRU)
+    snapshot = library.snapshot()
+    for _ in range(3):
+        query = spec("things", field("n") > -1)
+        next(run_query(snapshot, query, cache=cache).steps())
+    assert cache.statistics()["cache_hits"] > 0
+    snapshot.close()
+    released = weakref.ref(snapshot.txn)
+    del snapshot
+    gc.collect()
+    assert released() is None

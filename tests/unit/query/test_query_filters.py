@@ -84,7 +84,7 @@ def test_a_field_alone_is_no_condition() -> None:
 def test_a_filter_combines_with_filters_alone() -> None:
     a = field("a") == 1
     with pytest.raises(InvalidFilterError, match="parentheses"):
-        a & 5  # type: ignore[operator]
+        a & 5
     with pytest.raises(InvalidFilterError, match="another filter"):
         BUILDER.and_(a, "b == 2")  # type: ignore[arg-type]
     with pytest.raises(InvalidFilterError, match="another filter"):

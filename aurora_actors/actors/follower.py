@@ -1,0 +1,72 @@
+"""Following the change log: how an actor learns that there is something to read.
+
+A :class:`Follower` asks storage to say when the log is beyond what the actor has seen;
+what has changed the actor then reads from the map. One request is under way at a time.
+It is asked again when storage has been restarted, and after a while in any case, so
+that a message that was lost costs a delay and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from aurora_actors.messages.base import Mail
+from aurora_actors.messages.storage import (
+    AwaitChanges,
+    LogAdvanced,
+    decode_storage_reply,
+)
+from aurora_actors.transport.channel import Channel
+
+__all__ = ["STORAGE", "Follower"]
+
+STORAGE: Final = "storage"
+
+
+class Follower:
+    """An actor's place in the change log, as storage knows it.
+
+    Args:
+        channel: The actor's channel.
+        keep: Have storage keep what the actor has not seen yet.
+
+    Attributes:
+        lsn: The newest LSN that storage has spoken of.
+    """
+
+    def __init__(self, channel: Channel, *, keep: bool = False) -> None:
+        self.lsn = 0
+        self._channel = channel
+        self._keep = keep
+        self._number = 0
+        self._seen = 0
+
+    def ask(self, seen: int) -> None:
+        """Ask to be told of changes after ``seen``; leaves with the next flush."""
+        self._seen = seen
+        self._number += 1
+        request = AwaitChanges(after_lsn=seen, keep=self._keep)
+        self._channel.queue(STORAGE, self._number, request)
+
+    def ask_again(self) -> None:
+        """The last request may be lost: storage was restarted, or long silent."""
+        self.ask(self._seen)
+
+    def on_mail(self, mail: Mail) -> bool:
+        """Take mail from storage; true when it says that the log has advanced.
+
+        What else storage says is ignored.
+        """
+        advanced = False
+        for letter in mail.letters:
+            try:
+                reply = decode_storage_reply(letter.body)
+            except msgspec.DecodeError:
+                continue
+            if isinstance(reply, LogAdvanced):
+                self.lsn = max(self.lsn, reply.lsn)
+                # An answer to an older request is as true, but ours is still open.
+                advanced = True
+        return advanced

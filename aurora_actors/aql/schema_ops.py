@@ -1,0 +1,381 @@
+"""``define``, ``alter``, ``drop`` and ``migrate`` as changes of definitions, as data.
+
+Pure: a statement and the definitions before it give a :class:`SchemaChange`, which has
+the definition after it and what must be done to the documents that are there. Nothing
+is carried out here. Applied in order, each to the outcome of the one before.
+
+A migration version is known by its name and the checksum of its meaning: a version
+that is only laid out or commented differently is still the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Final, Literal
+
+import msgspec
+
+from aurora_actors.aql import tree
+from aurora_actors.aql.diagnostics import shorten
+from aurora_actors.aql.fields import find_field, source_of
+from aurora_actors.aql.filters import read_where
+from aurora_actors.aql.printer import print_document
+from aurora_actors.aql.scope import UNBOUND, Scope
+from aurora_actors.aql.types import read_declaration, read_default
+from aurora_actors.aql.values import read_value
+from aurora_actors.errors import ValidationError
+from aurora_actors.query.predicate import Predicate
+from aurora_actors.schema.types import (
+    CollectionDefinition,
+    FieldDefinition,
+    FieldType,
+    Kind,
+    check_collection_name,
+)
+
+__all__ = [
+    "DataChange",
+    "FieldChange",
+    "Reference",
+    "SchemaChange",
+    "apply_change",
+    "read_data_change",
+    "read_statement",
+    "version_checksum",
+]
+
+
+class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What one alteration does to the documents that are there.
+
+    Attributes:
+        action: ``add`` fills the default in, ``drop`` removes the values, ``rename``
+            moves them, ``modify`` converts them.
+        field: The field; for ``rename`` its old name.
+        new_name: For ``rename``.
+        definition: The field as it is to be; ``None`` for ``drop``.
+        default: For ``add``: what documents get; ``None`` for nothing.
+    """
+
+    action: Literal["add", "drop", "rename", "modify"]
+    field: str
+    new_name: str | None = None
+    definition: FieldDefinition | None = None
+    default: object = None
+
+
+class SchemaChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One statement.
+
+    Attributes:
+        action: What it does; ``none`` when ``if exists`` or ``if not exists`` says so.
+        collection: Whose definition.
+        before: The definition it finds; ``None`` when there is none.
+        after: The definition it leaves; ``None`` when there is none.
+        fields: For ``alter``, its steps in order.
+        defaults: For ``define``, the defaults of its fields by name.
+    """
+
+    action: Literal["define", "alter", "drop", "none"]
+    collection: str
+    before: CollectionDefinition | None
+    after: CollectionDefinition | None
+    fields: tuple[FieldChange, ...] = ()
+    defaults: dict[str, object] = {}
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """The value that another field of the same document has."""
+
+    path: str
+
+
+class DataChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One ``set`` of ``migrate data``.
+
+    Attributes:
+        collection: Whose documents.
+        path: The dotted name of the field to set.
+        value: A value of the schema, or a :class:`Reference`.
+        predicate: Which documents; ``None`` for all.
+    """
+
+    collection: str
+    path: str
+    value: object
+    predicate: Predicate | None
+
+
+_OPEN: Final = "open"
+
+
+# ------------------------------------------------------------------ statements
+def read_statement(scope: Scope, statement: tree.Statement) -> SchemaChange | None:
+    """The change a statement makes; faults are reported.
+
+    The session's definitions are those before the statement: see :func:`apply_change`.
+    """
+    match statement:
+        case tree.DefineCollection():
+            return _define(scope, statement)
+        case tree.AlterCollection():
+            return _alter(scope, statement)
+        case tree.DropCollection():
+            return _drop(scope, statement)
+
+
+def apply_change(scope: Scope, change: SchemaChange) -> None:
+    """Let the session's definitions be as they are after ``change``."""
+    if change.after is None:
+        scope.session.definitions.pop(change.collection, None)
+    else:
+        scope.session.definitions[change.collection] = change.after
+
+
+def _define(scope: Scope, statement: tree.DefineCollection) -> SchemaChange | None:
+    name = statement.name
+    fields: dict[str, FieldDefinition] = {}
+    defaults: dict[str, object] = {}
+    for declaration in statement.fields:
+        here = scope.below(declaration.name)
+        if declaration.name in fields:
+            here.report(declaration, f"{shorten(declaration.name)} stands twice")
+        field = read_declaration(here, declaration)
+        fields[declaration.name] = field
+        if declaration.default is not None:
+            defaults[declaration.name] = read_default(scope, declaration, field)
+    open_ = _is_open(scope, statement)
+    if not fields and not open_:
+        hint = "declare some, or write @open for a collection that takes any field"
+        scope.report(statement, f"{shorten(name)} has no fields", hint)
+    after = _definition(scope, statement, name, fields, open_=open_)
+    before = scope.session.definitions.get(name)
+    if before is not None and before != after:
+        if statement.if_not_exists:
+            return SchemaChange(
+                action="none", collection=name, before=before, after=before
+            )
+        hint = "alter it, or write if not exists"
+        scope.report(statement, f"{shorten(name)} exists with another definition", hint)
+    return SchemaChange(
+        action="define" if before is None else "none",
+        collection=name,
+        before=before,
+        after=after,
+        defaults=defaults,
+    )
+
+
+def _is_open(scope: Scope, statement: tree.DefineCollection) -> bool:
+    found = False
+    for directive in statement.directives:
+        if directive.name != _OPEN:
+            hint = (
+                scope.did_you_mean(directive.name, [_OPEN])
+                or "a collection can be @open"
+            )
+            shown = directive.name[:40]
+            scope.report(directive, f"a collection has no directive @{shown}", hint)
+        elif found:
+            scope.report(directive, "@open stands twice")
+        elif directive.arguments:
+            scope.report(directive.arguments[0], "@open takes no arguments")
+        found = found or directive.name == _OPEN
+    return found
+
+
+def _definition(
+    scope: Scope,
+    node: tree.Node,
+    name: str,
+    fields: Mapping[str, FieldDefinition],
+    *,
+    open_: bool,
+) -> CollectionDefinition | None:
+    """The definition, or ``None`` when the schema's own rules refuse it."""
+    try:
+        return CollectionDefinition(check_collection_name(name), dict(fields), open_)
+    except ValidationError as exc:
+        scope.report(node, exc.message)
+        return None
+
+
+def _drop(scope: Scope, statement: tree.DropCollection) -> SchemaChange | None:
+    name = statement.name
+    before = scope.session.definitions.get(name)
+    if before is None:
+        if statement.if_exists:
+            return SchemaChange(action="none", collection=name, before=None, after=None)
+        scope.collection(name, statement)
+        return None
+    return SchemaChange(action="drop", collection=name, before=before, after=None)
+
+
+# ------------------------------------------------------------------ alterations
+def _alter(scope: Scope, statement: tree.AlterCollection) -> SchemaChange | None:
+    before = scope.collection(statement.name, statement)
+    if before is None:
+        return None
+    current = before
+    steps: list[FieldChange] = []
+    for alteration in statement.alterations:
+        step = _alteration(scope, alteration, current)
+        if step is None:
+            continue
+        after = _definition(
+            scope,
+            alteration,
+            current.name,
+            _altered(current.fields, step),
+            open_=current.open,
+        )
+        if after is not None:
+            steps.append(step)
+            current = after
+    return SchemaChange(
+        action="alter",
+        collection=statement.name,
+        before=before,
+        after=current,
+        fields=tuple(steps),
+    )
+
+
+def _altered(
+    fields: Mapping[str, FieldDefinition], step: FieldChange
+) -> dict[str, FieldDefinition]:
+    if step.action == "rename":
+        new = step.new_name or step.field
+        return {new if name == step.field else name: of for name, of in fields.items()}
+    result = dict(fields)
+    if step.definition is None:
+        del result[step.field]
+    else:
+        result[step.field] = step.definition
+    return result
+
+
+def _alteration(
+    scope: Scope, alteration: tree.Alteration, current: CollectionDefinition
+) -> FieldChange | None:
+    match alteration:
+        case tree.AddField(declaration):
+            return _add(scope, declaration, current)
+        case tree.DropField(name):
+            if not _known(scope.below(name), alteration, name, current):
+                return None
+            return FieldChange(action="drop", field=name)
+        case tree.RenameField():
+            return _rename(scope, alteration, current)
+        case tree.ModifyField(declaration):
+            return _modify(scope, declaration, current)
+
+
+def _known(
+    scope: Scope, node: tree.Node, name: str, current: CollectionDefinition
+) -> bool:
+    if name in current.fields:
+        return True
+    hint = scope.did_you_mean(name, current.fields)
+    scope.report(node, f"{current.name} has no field {shorten(name)}", hint)
+    return False
+
+
+def _add(
+    scope: Scope, declaration: tree.FieldDeclaration, current: CollectionDefinition
+) -> FieldChange | None:
+    name = declaration.name
+    here = scope.below(name)
+    if name in current.fields:
+        hint = "use modify to change its type"
+        here.report(declaration, f"{current.name} has a field {shorten(name)}", hint)
+        return None
+    field = read_declaration(here, declaration)
+    default = read_default(scope, declaration, field)
+    if not field.nullable and declaration.default is None:
+        hint = "give it a default, which the documents that are there will get"
+        here.report(declaration, f"{shorten(name)} must not be null", hint)
+    return FieldChange(action="add", field=name, definition=field, default=default)
+
+
+def _rename(
+    scope: Scope, alteration: tree.RenameField, current: CollectionDefinition
+) -> FieldChange | None:
+    here = scope.below(alteration.old)
+    if not _known(here, alteration, alteration.old, current):
+        return None
+    if alteration.new in current.fields:
+        here.report(
+            alteration, f"{current.name} has a field {shorten(alteration.new)} already"
+        )
+        return None
+    return FieldChange(
+        action="rename",
+        field=alteration.old,
+        new_name=alteration.new,
+        definition=current.fields[alteration.old],
+    )
+
+
+def _modify(
+    scope: Scope, declaration: tree.FieldDeclaration, current: CollectionDefinition
+) -> FieldChange | None:
+    here = scope.below(declaration.name)
+    if not _known(here, declaration, declaration.name, current):
+        return None
+    if declaration.default is not None:
+        here.report(declaration.default, "modify takes no default", "use migrate data")
+    field = read_declaration(here, declaration)
+    return FieldChange(action="modify", field=declaration.name, definition=field)
+
+
+# ------------------------------------------------------------------ migrations
+def read_data_change(
+    scope: Scope, assignment: tree.Assignment, definition: CollectionDefinition
+) -> DataChange | None:
+    """One ``set``; faults are reported."""
+    source = source_of(definition)
+    here = scope.below(assignment.path)
+    predicate = None
+    if assignment.where is not None:
+        predicate = read_where(here.below("where"), assignment.where, source)
+    if assignment.path == "id":
+        here.report(assignment, "the id of a document cannot be changed")
+        return None
+    field = find_field(here, source, assignment.path, assignment)
+    if field is None:
+        return None
+    expression = assignment.expression
+    value: object
+    if isinstance(expression, tree.FieldReference):
+        origin = find_field(here, source, expression.path, expression)
+        if origin is None:
+            return None
+        _check_copy(here, expression, origin.field_type, field.field_type)
+        value = Reference(expression.path)
+    else:
+        value = read_value(
+            here, expression, field.field_type, nullable=field.nullable, depth=2
+        )
+    return DataChange(
+        collection=definition.name,
+        path=assignment.path,
+        value=None if value is UNBOUND else value,
+        predicate=predicate,
+    )
+
+
+def _check_copy(
+    scope: Scope, node: tree.Node, origin: FieldType, target: FieldType
+) -> None:
+    if origin == target or Kind.ANY in {origin.kind, target.kind}:
+        return
+    if (origin.kind, target.kind) != (Kind.INT, Kind.FLOAT):
+        scope.report(node, f"a field of type {target} cannot take a {origin}")
+
+
+def version_checksum(version: tree.Version) -> str:
+    """What a version means, in 32 hexadecimal digits."""
+    document = tree.Document((tree.Migration((version,)),))
+    return blake2b(print_document(document).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,163 @@
+"""A chunk of events as the client keeps it: decoded once, for all who read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeAlias, TypeVar
+
+from aurora_actors.client.document import Document, document_of
+from aurora_actors.client.updates import (
+    Added,
+    ChangeEvent,
+    ChangeType,
+    HistoryLost,
+    InitialComplete,
+    Modified,
+    Removed,
+    Tokens,
+    Update,
+)
+from aurora_actors.errors import ProtocolError
+from aurora_actors.messages.reactive import ChunkMode, LiveChunk, LiveEvent, LiveKind
+from aurora_actors.reactive.tokens import Token
+
+__all__ = ["Batch", "Convert", "changes_of", "items_after", "updates_of"]
+
+E = TypeVar("E")
+T = TypeVar("T")
+Convert: TypeAlias = Callable[["Batch[E]"], list[E]]
+"""Makes the public objects of a batch."""
+
+_EVENT_BYTES = 64
+
+
+class Batch(Generic[E]):
+    """A chunk, and what its consumers get of it.
+
+    Attributes:
+        chunk: The chunk.
+        left: How many readers have still to pass it.
+        size: About the bytes it holds.
+    """
+
+    __slots__ = ("_convert", "_items", "chunk", "left", "size")
+
+    def __init__(self, chunk: LiveChunk, convert: Convert[E], readers: int) -> None:
+        self.chunk = chunk
+        self.left = readers
+        self._convert = convert
+        self._items: list[E] | None = None
+        self.size = sum(
+            _EVENT_BYTES + len(event.old or b"") + len(event.new or b"")
+            for event in chunk.events
+        )
+
+    def items(self) -> list[E]:
+        """The public objects, made when they are first asked for."""
+        if self._items is None:
+            self._items = self._convert(self)
+        return self._items
+
+    @property
+    def end_token(self) -> str:
+        """The place behind all of it."""
+        return self.token(len(self.chunk.events) + 1)
+
+    def token(self, seen: int) -> str:
+        """The place behind the first ``seen`` events."""
+        return str(place_in(self.chunk, seen))
+
+
+def place_in(chunk: LiveChunk, seen: int) -> Token:
+    """The place in the stream behind the first ``seen`` events of a chunk."""
+    events, timeline = chunk.events, chunk.timeline
+    if chunk.mode is ChunkMode.INITIAL:
+        return Token(timeline, 0, partial=True)
+    if chunk.mode is ChunkMode.INITIAL_END:
+        # InitialComplete counts as one more event.
+        if seen <= len(events):
+            return Token(timeline, 0, partial=True)
+        return Token(timeline, chunk.lsn)
+    if seen >= len(events):
+        return Token(timeline, chunk.lsn)
+    if chunk.mode is ChunkMode.COALESCED:
+        return Token(timeline, chunk.base, chunk.lsn, seen + chunk.skipped)
+    return _within(chunk, seen)
+
+
+def _within(chunk: LiveChunk, seen: int) -> Token:
+    """The place among exact events, of which several may be of one change."""
+    events, timeline = chunk.events, chunk.timeline
+    lsn = events[seen - 1].lsn if seen else chunk.base
+    if seen and events[seen].lsn != lsn:
+        return Token(timeline, lsn)
+    first = seen
+    while first and events[first - 1].lsn == lsn:
+        first -= 1
+    if first:
+        return Token(timeline, events[first - 1].lsn, 0, seen - first)
+    return Token(timeline, chunk.base, 0, seen + chunk.skipped)
+
+
+# ------------------------------------------------------------------ converting
+def updates_of(
+    convert: Callable[[bytes], T],
+) -> Callable[[Batch[Update]], list[Update]]:
+    """A function that makes a watcher's updates, with ``convert`` for its documents."""
+
+    def make(batch: Batch[Update]) -> list[Update]:
+        chunk = batch.chunk
+        updates: list[Update] = []
+        if chunk.lost:
+            updates.append(HistoryLost(chunk.lsn, batch, 0))
+        for seen, event in enumerate(chunk.events, 1):
+            updates.append(_update(event, convert, (event.lsn, batch, seen)))
+        if chunk.mode is ChunkMode.INITIAL_END:
+            updates.append(InitialComplete(chunk.lsn, batch, len(chunk.events) + 1))
+        return updates
+
+    return make
+
+
+def _update(
+    event: LiveEvent, convert: Callable[[bytes], T], place: tuple[int, Tokens, int]
+) -> Update:
+    old, new = event.old, event.new
+    if event.kind == LiveKind.ADDED and new is not None:
+        return Added(convert(new), event.row, event.position, place)
+    if event.kind == LiveKind.REMOVED and old is not None:
+        return Removed(convert(old), event.row, place)
+    if old is not None and new is not None:
+        before, after = convert(old), convert(new)
+        return Modified(before, after, event.row, event.position, place)
+    raise ProtocolError(f"an event of kind {event.kind} lacks a document")
+
+
+def changes_of(batch: Batch[ChangeEvent]) -> list[ChangeEvent]:
+    """Make a listener's events."""
+    return [
+        ChangeEvent(
+            ChangeType(event.kind),
+            event.collection,
+            (_document(event.old), _document(event.new)),
+            (event.lsn, batch, seen),
+        )
+        for seen, event in enumerate(batch.chunk.events, 1)
+    ]
+
+
+def _document(record: bytes | None) -> Document | None:
+    return None if record is None else document_of(record)
+
+
+def items_after(batch: Batch[E], lsn: int) -> Sequence[E] | None:
+    """Those of an exact batch's items that come after ``lsn``; ``None`` if unknown."""
+    chunk = batch.chunk
+    if chunk.base >= lsn:
+        return batch.items()
+    if chunk.lsn <= lsn:
+        return []
+    if chunk.mode is not ChunkMode.EXACT or chunk.lost:
+        return None
+    skipped = sum(event.lsn <= lsn for event in chunk.events)
+    return batch.items()[skipped:]

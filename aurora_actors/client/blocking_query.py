@@ -1,0 +1,130 @@
+"""Queries for threads: the same methods as :class:`aurora_actors.Query`, without await.
+
+A blocking method drives the coroutine of the same name, whose waits block here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncIterable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from types import TracebackType
+from typing import Generic, Self, TypeVar, cast
+
+from aurora_actors.client.builder import QueryBuilder
+from aurora_actors.client.document import Document
+from aurora_actors.client.query import Query
+from aurora_actors.client.stream import DocumentStream
+from aurora_actors.errors import InternalError, UsageError
+from aurora_actors.query.plan import Plan
+
+__all__ = ["BlockingQuery", "BlockingStream", "refuse_asynchronous", "run_now"]
+
+T = TypeVar("T")
+
+
+def run_now(coroutine: Coroutine[object, object, T]) -> T:
+    """Run a coroutine whose waits block: it never suspends.
+
+    Raises:
+        InternalError: it has suspended all the same.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)
+    coroutine.close()
+    raise InternalError("a call without an event loop tried to wait for one")
+
+
+def refuse_asynchronous(documents: Iterable[object]) -> None:
+    """Refuse what only an event loop can iterate over.
+
+    Raises:
+        UsageError: ``documents`` is such.
+    """
+    if isinstance(documents, AsyncIterable):
+        raise UsageError("an asynchronous iterable needs an event loop")
+
+
+class BlockingStream(Iterator[T], Generic[T]):
+    """The results of a query, in order, a bounded number of them in memory."""
+
+    def __init__(self, stream: DocumentStream[T]) -> None:
+        self._stream = stream
+
+    def __next__(self) -> T:
+        try:
+            return run_now(self._stream.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """Give up what was not read; closing again does nothing."""
+        run_now(self._stream.aclose())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class BlockingQuery(QueryBuilder[T]):
+    """A query on one collection; see :class:`aurora_actors.Query`."""
+
+    __slots__ = ()
+
+    def _asynchronous(self) -> Query[T]:
+        return Query(self._session, self._asked)
+
+    def select(self, *fields: str) -> BlockingQuery[Document]:
+        """Give documents with only these fields; dotted names keep their nesting."""
+        return cast("BlockingQuery[Document]", self._selecting(fields))
+
+    def collect(self, *, timeout: float | None = None) -> list[T]:
+        """Run the query and give all results."""
+        return run_now(self._asynchronous().collect(timeout=timeout))
+
+    def first_one(self, *, timeout: float | None = None) -> T | None:
+        """The first result, or ``None`` when there is none."""
+        return run_now(self._asynchronous().first_one(timeout=timeout))
+
+    def one(self, *, timeout: float | None = None) -> T:
+        """The only result; ``NotFoundError`` or ``UsageError`` unless it is one."""
+        return run_now(self._asynchronous().one(timeout=timeout))
+
+    def count(self, *, timeout: float | None = None) -> int:
+        """How many results there are."""
+        return run_now(self._asynchronous().count(timeout=timeout))
+
+    def exists(self, *, timeout: float | None = None) -> bool:
+        """Whether there is a result."""
+        return run_now(self._asynchronous().exists(timeout=timeout))
+
+    def stream(self, *, timeout: float | None = None) -> BlockingStream[T]:
+        """The results one by one, in constant memory."""
+        return BlockingStream(self._asynchronous().stream(timeout=timeout))
+
+    def explain(self, *, timeout: float | None = None) -> Plan:
+        """Run the query and tell how: access, rows read, time of each step."""
+        return run_now(self._asynchronous().explain(timeout=timeout))
+
+    def update(
+        self, patch: Mapping[str, object], *, timeout: float | None = None
+    ) -> int:
+        """Change every document that matches, all or none; returns their number."""
+        return run_now(self._asynchronous().update(patch, timeout=timeout))
+
+    def delete(self, *, timeout: float | None = None) -> int:
+        """Remove every document that matches, all or none; returns their number."""
+        return run_now(self._asynchronous().delete(timeout=timeout))

@@ -1,0 +1,251 @@
+"""One subscription at the dispatcher, and the consumers that read it.
+
+State for :mod:`aurora_actors.client.live`. A :class:`Feed` receives chunks of events; a
+:class:`Reader` is one consumer's place among them. Any number of readers share a feed,
+and a chunk is kept once until all have passed it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from aurora_actors.client.batch import Batch, Convert
+from aurora_actors.client.requests import NO_DEADLINE, Call, Pending
+from aurora_actors.messages.reactive import (
+    ChunkMode,
+    Listen,
+    LiveChunk,
+    Subscribed,
+    Watch,
+)
+from aurora_actors.reactive.tokens import Token
+
+__all__ = ["DISPATCHER", "Feed", "Reader", "Request"]
+
+DISPATCHER: Final = "reactive_dispatcher"
+_KEPT_EVENTS: Final = 4096
+_KEPT_BYTES: Final = 16 << 20
+
+Request: TypeAlias = Watch | Listen
+
+
+class Reader(Pending):
+    """One consumer's place in a stream of events.
+
+    Attributes:
+        request: What it asked for.
+        convert: Makes the objects it gets.
+        key: What readers have in common that may share a feed.
+        raises_on_lag: Falling behind is an error, not a reason to resume.
+        wants_beats: Heartbeats are news.
+        feed: What it reads; ``None`` while it is cut off, and when it has left.
+        own: What it has to read before that.
+        next_batch: The number of the feed's batch that comes next.
+        behind: Of that, only what comes after this change.
+        place: The batch taken last, behind which it resumes.
+        lagged: It was cut off.
+        beat: The LSN of a heartbeat not yet taken, or 0.
+    """
+
+    __slots__ = (
+        "beat",
+        "behind",
+        "convert",
+        "feed",
+        "key",
+        "lagged",
+        "next_batch",
+        "own",
+        "place",
+        "raises_on_lag",
+        "request",
+        "wants_beats",
+    )
+
+    def __init__(
+        self,
+        request: Request,
+        convert: Convert[Any],
+        key: Hashable,
+        *,
+        raises_on_lag: bool,
+        wants_beats: bool = False,
+    ) -> None:
+        super().__init__(0, DISPATCHER, request, NO_DEADLINE, 512)
+        self.request = request
+        self.convert = convert
+        self.key = key
+        self.raises_on_lag = raises_on_lag
+        self.wants_beats = wants_beats
+        self.feed: Feed | None = None
+        self.own: deque[Batch[Any]] = deque()
+        self.next_batch = 0
+        self.behind = 0
+        self.place: Batch[Any] | None = None
+        self.lagged = False
+        self.beat = 0
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the one that waits can go on."""
+        feed = self.feed
+        if feed is not None and self.next_batch < feed.next_batch:
+            return True
+        return bool(self.own or self.lagged or self.beat or self.done)
+
+    @property
+    def newest(self) -> str | None:
+        """The place up to which it has taken everything, if nothing waits for it."""
+        feed = self.feed
+        if feed is None or self.own or self.next_batch < feed.next_batch:
+            return None
+        return feed.since if feed.is_live and feed.lsn >= self.behind else None
+
+    @property
+    def since(self) -> str | None:
+        """Where it resumes."""
+        if self.place is not None:
+            return self.place.end_token
+        return self.request.since
+
+
+class Feed:
+    """One subscription, and the newest of its events.
+
+    Attributes:
+        number: The subscription's number.
+        request: What was asked.
+        key: See :class:`Reader`.
+        call: The request under way, until it has been answered.
+        expected: The number of the next chunk.
+        lsn: Everything up to this change has been received.
+        timeline: The history this number belongs to.
+        since: The place behind everything received; ``None`` if there is none.
+        is_live: It has reached the present.
+        was_live: It had, before it fell behind or was interrupted.
+        is_lost: What was received so far must be forgotten: the next chunk says so.
+        ungranted: Chunks done with for which no credit was given back yet.
+        readers: Those who read it.
+        parked: Those of them who wait.
+        first_batch: The number of the oldest batch kept.
+        next_batch: The number the next batch gets.
+    """
+
+    def __init__(self, reader: Reader, request: Request, number: int) -> None:
+        self.number = number
+        self.request = request
+        self.key = reader.key
+        self.call: Call | None = None
+        self.expected = 0
+        self.lsn = self.timeline = 0
+        self.is_live = self.was_live = self.is_lost = False
+        self.ungranted = 0
+        self.readers: dict[Reader, None] = {}
+        self.parked: dict[Reader, None] = {}
+        self.first_batch = self.next_batch = 0
+        self._convert = reader.convert
+        self.since = request.since
+        self._batches: deque[Batch[Any]] = deque()
+        self._size = self._events = 0
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several read it."""
+        return len(self.readers) > 1
+
+    # -------------------------------------------------------------- receiving
+    def begin(self, reply: Subscribed) -> str | None:
+        """The subscription exists; returns the place where it begins, if it has one."""
+        request = self.request
+        if request.since is None and (
+            isinstance(request, Listen) or not request.include_initial
+        ):
+            self.since = str(Token(reply.timeline, reply.lsn))
+        return self.since
+
+    def receive(self, chunk: LiveChunk) -> bool:
+        """Take the next chunk; false when it has nothing for the readers."""
+        self.expected += 1
+        if self.is_lost:
+            self.is_lost = False
+            chunk = msgspec.structs.replace(chunk, lost=True)
+        self.lsn, self.timeline = chunk.lsn, chunk.timeline
+        self.is_live = chunk.live
+        batch: Batch[Any] = Batch(chunk, self._convert, len(self.readers))
+        self.since = batch.end_token
+        is_end = chunk.mode is ChunkMode.INITIAL_END
+        if not (chunk.events or chunk.lost or is_end):
+            return False
+        self._batches.append(batch)
+        self.next_batch += 1
+        self._size += batch.size
+        self._events += len(chunk.events)
+        return True
+
+    def progress(self, lsn: int) -> None:
+        """There is nothing up to ``lsn`` that was not received."""
+        if self.is_live and lsn > self.lsn:
+            self.lsn = lsn
+            self.since = str(Token(self.timeline, lsn))
+
+    def again(self, number: int) -> Request:
+        """The request that goes on behind what was received, with a new number."""
+        self.number = number
+        self.call = None
+        self.expected = self.ungranted = 0
+        self.is_live = False
+        if self.since is not None and self.since.endswith("s"):
+            # Within the first result: it begins anew, and readers must know.
+            self.is_lost = True
+            self.since = None
+        request = msgspec.structs.replace(self.request, since=self.since)
+        if isinstance(request, Watch):
+            request = msgspec.structs.replace(
+                request,
+                include_initial=request.include_initial or self.is_lost,
+                coalesces=request.coalesces and not self.was_live,
+            )
+        return request
+
+    # -------------------------------------------------------------- reading
+    def get(self, number: int) -> Batch[Any]:
+        """The batch with this number."""
+        return self._batches[number - self.first_batch]
+
+    def rest(self, number: int) -> list[Batch[Any]]:
+        """The batches from this number on."""
+        return list(self._batches)[max(0, number - self.first_batch) :]
+
+    def drop_read(self) -> int:
+        """Let go of what all have passed; returns how many batches that were."""
+        count = 0
+        while self._batches and self._batches[0].left <= 0:
+            self._drop_oldest()
+            count += 1
+        return count
+
+    def drop_excess(self) -> list[Reader]:
+        """Let go of what is too much to keep; returns the readers left behind."""
+        while len(self._batches) > 1 and (
+            self._events > _KEPT_EVENTS or self._size > _KEPT_BYTES
+        ):
+            self._drop_oldest()
+        first = self.first_batch
+        return [reader for reader in self.readers if reader.next_batch < first]
+
+    def _drop_oldest(self) -> None:
+        batch = self._batches.popleft()
+        self.first_batch += 1
+        self._size -= batch.size
+        self._events -= len(batch.chunk.events)
+
+    def remove(self, reader: Reader) -> None:
+        """A reader leaves."""
+        self.parked.pop(reader, None)
+        del self.readers[reader]
+        for batch in self.rest(reader.next_batch):
+            batch.left -= 1

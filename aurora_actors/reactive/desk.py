@@ -1,0 +1,318 @@
+"""Where subscriptions are kept, and everything that is sent to them.
+
+Owned by the reactive dispatcher; used by its hub and by the jobs that bring
+subscriptions to the present. Synchronous: whatever happens between two yields of a job
+happens at one moment, so a subscription that has been brought to the live feed's cursor
+can join it without missing or repeating a change.
+
+Invariants: a subscription is in one feed at most; it is in the live one exactly when
+everything up to its cursor has been told; nothing is sent without credit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import NamedTuple
+
+from aurora_actors.errors import AuroraError, LaggedError
+from aurora_actors.messages.base import Failure, Message
+from aurora_actors.messages.reactive import ChunkMode, Listen, LiveChunk, LiveEvent
+from aurora_actors.reactive.change import merged
+from aurora_actors.reactive.coalesce import event_size
+from aurora_actors.reactive.feed import Feed, Source
+from aurora_actors.reactive.listener import Listener
+from aurora_actors.reactive.query import LiveQuery, is_windowed, query_key
+from aurora_actors.reactive.subscription import Client, Subscription
+from aurora_actors.storage.reader import DataReader, Snapshot
+
+__all__ = ["Desk", "Job", "Send", "Stalled"]
+
+_CHUNK_OVERHEAD = 64
+_ACTOR = "reactive_dispatcher"
+
+Send = Callable[[str, int, Message], None]
+"""Queues a message for (mailbox, subscription)."""
+Job = Generator[bool, None, None]
+"""Work in steps; gives whether it can go on at once, or waits for credit."""
+
+
+class Stalled(NamedTuple):
+    """An ordered query whose window has run short at ``lsn``, and who follows it."""
+
+    query: LiveQuery
+    subscriptions: list[Subscription]
+    lsn: int
+
+
+class Desk:
+    """The subscriptions, the feeds they take part in, and the way to their clients.
+
+    Attributes:
+        reader: Reads the database.
+        live: The feed at the present.
+        debounced: The feeds that are looked at now and then, by interval.
+        timeline: The history all LSNs belong to.
+        clients: By mailbox name.
+        late: Subscriptions that are to be brought to the present.
+        fresh: Subscriptions that are to get the present result first.
+        jobs: What waits for its turn.
+        stalled: Ordered queries that have left their feed to have their windows filled.
+        counts: Statistics.
+    """
+
+    def __init__(self, reader: DataReader, send: Send) -> None:
+        self.reader = reader
+        self._send = send
+        with reader.snapshot() as snapshot:
+            self.names = {info.id: info.name for info in snapshot.collections()}
+            self.live = Feed(snapshot.lsn, self.names)
+            self.timeline = snapshot.timeline
+        self.debounced: dict[float, Feed] = {}
+        self.clients: dict[str, Client] = {}
+        self.late: dict[Subscription, None] = {}
+        self.fresh: dict[Subscription, None] = {}
+        self.jobs: list[Job] = []
+        self.stalled: list[Stalled] = []
+        self._parked: dict[Subscription, Job] = {}
+        self.counts = dict.fromkeys(
+            ("changes", "events", "chunks", "catch_ups", "histories_lost", "refills"), 0
+        )
+
+    # -------------------------------------------------------------- telling
+    def tell(
+        self,
+        subscription: Subscription,
+        mode: ChunkMode,
+        lsn: int,
+        events: Sequence[LiveEvent] = (),
+        skipped: int = 0,
+    ) -> bool:
+        """Send a chunk that brings the subscription to ``lsn``.
+
+        Returns:
+            Whether there was credit for it; otherwise nothing has happened.
+        """
+        if not subscription.may_send:
+            return False
+        size = _CHUNK_OVERHEAD + sum(map(event_size, events))
+        chunk = LiveChunk(
+            number=subscription.note_sent(size),
+            mode=mode,
+            base=subscription.cursor,
+            lsn=lsn,
+            timeline=self.timeline,
+            events=list(events),
+            skipped=skipped,
+            lost=subscription.lost,
+            live=subscription.is_live,
+        )
+        subscription.cursor = lsn
+        subscription.lost = False
+        self.counts["chunks"] += 1
+        self.counts["events"] += len(events)
+        self._send(subscription.client.name, subscription.number, chunk)
+        return True
+
+    def note(self, client: str, message: Message) -> None:
+        """Send something that belongs to no subscription."""
+        self._send(client, 0, message)
+
+    def fail(self, subscription: Subscription, error: Exception) -> None:
+        """End a subscription with an error."""
+        if subscription.is_open:
+            failure = Failure.of(error, _ACTOR)
+            self._send(subscription.client.name, subscription.number, failure)
+            self.close(subscription)
+
+    def close(self, subscription: Subscription) -> None:
+        """Forget a subscription and all that is done for it."""
+        client = subscription.client
+        client.subscriptions.pop(subscription.number, None)
+        if not client.subscriptions:
+            self.clients.pop(client.name, None)
+        self.leave(subscription)
+        self.late.pop(subscription, None)
+        self.fresh.pop(subscription, None)
+        job = self._parked.pop(subscription, None)
+        if job is not None:
+            job.close()
+        subscription.epoch += 1
+        subscription.close()
+
+    def leave(self, subscription: Subscription) -> None:
+        """Take a subscription out of its feed; it stays where it is in the log."""
+        feed = subscription.feed
+        if feed is not None:
+            feed.detach(subscription)
+        subscription.is_live = False
+        subscription.take_events()
+        self._prune()
+
+    def _prune(self) -> None:
+        for interval, feed in list(self.debounced.items()):
+            if not feed:
+                del self.debounced[interval]
+
+    # -------------------------------------------------------------- credit
+    def fall_behind(self, subscription: Subscription) -> None:
+        """The subscription cannot be told now: it goes on from its cursor later."""
+        if subscription.is_live:
+            subscription.coalesces = not isinstance(subscription.request, Listen)
+        self.leave(subscription)
+        if subscription.may_send:
+            self.late[subscription] = None
+        else:
+            subscription.waiting = True
+
+    def park(self, subscription: Subscription, job: Job) -> None:
+        """``job`` goes on when there is credit for the subscription."""
+        subscription.waiting = True
+        self._parked[subscription] = job
+
+    def granted(self, subscription: Subscription, chunks: int) -> None:
+        """The client has read."""
+        was_full = subscription.client.is_full
+        subscription.note_granted(chunks)
+        if was_full and not subscription.client.is_full:
+            for other in list(subscription.client.subscriptions.values()):
+                self._wake(other)
+        self._wake(subscription)
+
+    def _wake(self, subscription: Subscription) -> None:
+        if not (subscription.waiting and subscription.may_send):
+            return
+        subscription.waiting = False
+        job = self._parked.pop(subscription, None)
+        if job is None:
+            self.late[subscription] = None
+        else:
+            self.jobs.append(job)
+
+    # -------------------------------------------------------------- feeds
+    def source_for(self, subscription: Subscription) -> Source:
+        """What the subscription asks for, shared where it keeps no state.
+
+        Raises:
+            InvalidFilterError: the predicate makes no sense.
+        """
+        request = subscription.request
+        if isinstance(request, Listen):
+            return Listener(subscription.collection, request.kinds, request.fields)
+        key = query_key(request.query, request.debounce_s)
+        if not is_windowed(request.query):
+            for feed in (self.live, self.debounced.get(request.debounce_s)):
+                known = None if feed is None else feed.find(key)
+                if known is not None and known.collection == subscription.collection:
+                    return known
+        assert subscription.collection is not None  # noqa: S101 - a watch has one
+        return LiveQuery(request.query, subscription.collection, request.debounce_s)
+
+    def join(self, subscription: Subscription, source: Source) -> None:
+        """Take part in the present; the subscription is at the live feed's cursor."""
+        feed = self.live
+        interval = subscription.debounce_s
+        if interval:
+            feed = self.debounced.setdefault(interval, Feed(feed.cursor, self.names))
+            self.tick(feed)
+            self.debounced[interval] = feed  # whom the tick has told may all have left
+        feed.attach(subscription, source)
+        subscription.is_live = True
+        subscription.coalesces = False
+
+    def lose(self, subscription: Subscription) -> None:
+        """The log does not reach back to the subscription's cursor."""
+        self.counts["histories_lost"] += 1
+        if isinstance(subscription.request, Listen):
+            text = (
+                f"changes after LSN {subscription.cursor} are no longer kept; "
+                "read the data anew and listen from now on"
+            )
+            self.fail(subscription, LaggedError(text))
+            return
+        self.leave(subscription)
+        subscription.epoch += 1
+        subscription.lost = True
+        subscription.resumes = None
+        self.late.pop(subscription, None)
+        self.fresh[subscription] = None
+
+    # -------------------------------------------------------------- debouncing
+    def tick(self, feed: Feed) -> None:
+        """Bring a debounced feed to the live one's cursor, in one coalesced batch."""
+        upto = self.live.cursor
+        if feed.cursor >= upto:
+            return
+        try:
+            with self.reader.snapshot() as snapshot:
+                changes = [
+                    change
+                    for change in snapshot.changes(feed.cursor, upto)
+                    if feed.concerns(change)
+                ]
+                batches = list(feed.on_batch(merged(changes), upto))
+        except LaggedError:
+            for subscription in feed.subscriptions:
+                self.lose(subscription)
+            feed.cursor = upto
+            return
+        self.counts["changes"] += len(changes)
+        base, feed.cursor = feed.cursor, upto
+        for subscription in feed.subscriptions:
+            subscription.cursor = base
+        for source, events in batches:
+            for subscription in list(feed.audience(source)):
+                if events and not self.tell(
+                    subscription, ChunkMode.COALESCED, upto, events
+                ):
+                    self.fall_behind(subscription)
+        for subscription in feed.subscriptions:
+            subscription.cursor = upto
+        self.take_short(feed, base, upto)
+
+    def take_short(self, feed: Feed, base: int, lsn: int) -> None:
+        """Let queries whose windows have run short at ``lsn`` leave a feed.
+
+        They come back when they have been filled. What was told before is that at
+        ``base``, and what is to be told of the changes since.
+        """
+        for query in list(feed.short):
+            followers = []
+            for subscription in feed.take_out(query):
+                events = subscription.take_events()
+                subscription.is_live = False
+                if subscription.debounce_s:
+                    subscription.cursor = base
+                    subscription.coalesces = True
+                elif events and not self.tell(
+                    subscription, ChunkMode.EXACT, lsn - 1, events
+                ):
+                    subscription.coalesces = True
+                    self.fall_behind(subscription)
+                    continue
+                else:
+                    subscription.cursor = max(subscription.cursor, base)
+                followers.append(subscription)
+            self.stalled.append(Stalled(query, followers, lsn))
+        self._prune()
+
+    def check_history(self, snapshot: Snapshot) -> bool:
+        """Whether this is still the same history; if not, everybody begins anew."""
+        if snapshot.timeline == self.timeline and snapshot.lsn >= self.live.cursor:
+            return True
+        self.timeline = snapshot.timeline
+        self.live.cursor = snapshot.lsn
+        for feed in self.debounced.values():
+            feed.cursor = snapshot.lsn
+        for client in list(self.clients.values()):
+            for subscription in list(client.subscriptions.values()):
+                job = self._parked.pop(subscription, None)
+                if job is not None:
+                    job.close()
+                subscription.waiting = False
+                self.lose(subscription)
+        return False
+
+    def fail_all(self, subscriptions: Sequence[Subscription], exc: AuroraError) -> None:
+        """End several subscriptions for one reason."""
+        for subscription in subscriptions:
+            self.fail(subscription, exc)

@@ -1,0 +1,219 @@
+"""A feed: live queries and listeners that are all at the same place in the log.
+
+It takes changes one by one, finds whom they concern and hands each its events. The
+dispatcher has one feed at the present, one for each debounce interval, and one for each
+group of subscriptions that is catching up. Pure; it reads nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+from aurora_actors.messages.reactive import LiveEvent
+from aurora_actors.reactive.change import DocumentChange
+from aurora_actors.reactive.listener import Listener
+from aurora_actors.reactive.matching import MatchIndex
+from aurora_actors.reactive.query import LiveQuery
+from aurora_actors.reactive.subscription import Subscription
+from aurora_actors.storage.changes import Change, ChangeKind
+
+__all__ = ["Feed", "Source"]
+
+Source: TypeAlias = LiveQuery | Listener
+_Audience: TypeAlias = dict[Subscription, None]
+_NOBODY: _Audience = {}
+
+
+class Feed:
+    """Live queries and listeners with their subscriptions.
+
+    Attributes:
+        cursor: Everything up to this change has been handed out.
+        names: The names of collections, by id.
+        short: Queries whose window has run short; their events are held back.
+    """
+
+    def __init__(self, cursor: int, names: dict[int, str]) -> None:
+        self.cursor = cursor
+        self.names = names
+        self.short: dict[LiveQuery, None] = {}
+        self._audiences: dict[Source, _Audience] = {}
+        self._sources: dict[Subscription, Source] = {}
+        self._by_key: dict[object, Source] = {}
+        self._indexes: dict[int, MatchIndex[LiveQuery]] = {}
+        self._listeners: dict[int | None, dict[Listener, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._audiences)
+
+    # -------------------------------------------------------------- who is here
+    def attach(self, subscription: Subscription, source: Source) -> Source:
+        """Let a subscription take part; shares ``source`` with those who ask the same.
+
+        Returns:
+            The source that is shared.
+        """
+        shared = self._by_key.get(source.key)
+        if shared is None or (
+            isinstance(shared, LiveQuery) and shared.collection != source.collection
+        ):
+            shared = source
+            self._add(source)
+        self._audiences[shared][subscription] = None
+        self._sources[subscription] = shared
+        subscription.feed = self
+        return shared
+
+    def _add(self, source: Source) -> None:
+        self._by_key[source.key] = source
+        self._audiences[source] = {}
+        if isinstance(source, Listener):
+            self._listeners.setdefault(source.collection, {})[source] = None
+        else:
+            index = self._indexes.setdefault(source.collection, MatchIndex())
+            index.add(source)
+
+    def detach(self, subscription: Subscription) -> None:
+        """Take a subscription out, and its source with the last."""
+        source = self._sources.pop(subscription)
+        subscription.feed = None
+        audience = self._audiences[source]
+        del audience[subscription]
+        if not audience:
+            self._remove(source)
+
+    def take_out(self, source: Source) -> list[Subscription]:
+        """Remove a source; returns its subscriptions, which are detached."""
+        audience = list(self._audiences[source])
+        for subscription in audience:
+            del self._sources[subscription]
+            subscription.feed = None
+        self._remove(source)
+        return audience
+
+    def _remove(self, source: Source) -> None:
+        del self._audiences[source]
+        if self._by_key.get(source.key) is source:
+            del self._by_key[source.key]
+        if isinstance(source, Listener):
+            listeners = self._listeners[source.collection]
+            del listeners[source]
+            if not listeners:
+                del self._listeners[source.collection]
+            return
+        self.short.pop(source, None)
+        index = self._indexes[source.collection]
+        index.remove(source)
+        if not index:
+            del self._indexes[source.collection]
+
+    def audience(self, source: Source) -> Iterable[Subscription]:
+        """The subscriptions of a source."""
+        return self._audiences.get(source, _NOBODY)
+
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """All subscriptions."""
+        return list(self._sources)
+
+    def source_of(self, subscription: Subscription) -> Source:
+        """What a subscription that takes part shares."""
+        return self._sources[subscription]
+
+    def find(self, key: object) -> Source | None:
+        """The source with this key, if there is one."""
+        return self._by_key.get(key)
+
+    def sources(self, collection: int) -> list[Source]:
+        """What ends when a collection is removed."""
+        return [source for source in self._audiences if source.collection == collection]
+
+    @property
+    def windows(self) -> list[LiveQuery]:
+        """The queries that keep a window."""
+        return [
+            source
+            for source in self._audiences
+            if isinstance(source, LiveQuery) and source.window is not None
+        ]
+
+    # -------------------------------------------------------------- changes
+    def concerns(self, change: Change) -> bool:
+        """Whether anybody may want to know of a change."""
+        return change.collection in self._indexes or bool(self._listeners)
+
+    def on_change(self, change: Change) -> Iterator[tuple[Source, list[LiveEvent]]]:
+        """Work out what a change means; gives each source that it concerns."""
+        document = DocumentChange.of(change)
+        if self._listeners:
+            yield from self._tell_listeners(change.kind, document)
+        if change.kind < ChangeKind.DEFINE:
+            yield from self.on_document(document)
+
+    def on_document(
+        self, change: DocumentChange
+    ) -> Iterator[tuple[LiveQuery, list[LiveEvent]]]:
+        """The same for live queries alone."""
+        index = self._indexes.get(change.collection)
+        if index is None:
+            return
+        document_id = change.id
+        old, new = change.old_fields, change.new_fields
+        was = {} if old is None else index.matching(old, document_id)
+        now = {} if new is None else index.matching(new, document_id)
+        for query in now:
+            yield from self._query(query, change, was=query in was, now=True)
+        for query in was:
+            if query not in now:
+                yield from self._query(query, change, was=True, now=False)
+
+    def _query(
+        self, query: LiveQuery, change: DocumentChange, *, was: bool, now: bool
+    ) -> Iterator[tuple[LiveQuery, list[LiveEvent]]]:
+        events = query.on_change(change, was=was, now=now)
+        if events:
+            yield query, events
+        elif query.window is not None and query.window.is_short:
+            self.short[query] = None
+
+    def on_batch(
+        self, changes: list[DocumentChange], lsn: int
+    ) -> Iterator[tuple[LiveQuery, list[LiveEvent]]]:
+        """Work out what changes, at most one for each document, mean together.
+
+        The events are those of a coalesced batch that ends with ``lsn``.
+        """
+        plain: dict[LiveQuery, list[LiveEvent]] = {}
+        windowed: dict[LiveQuery, list[tuple[DocumentChange, bool]]] = {}
+        for change in sorted(changes, key=lambda change: change.row):
+            index = self._indexes.get(change.collection)
+            if index is None:
+                continue
+            old, new = change.old_fields, change.new_fields
+            was = {} if old is None else index.matching(old, change.id)
+            now = {} if new is None else index.matching(new, change.id)
+            for query in {**was, **now}:
+                if query.window is not None:
+                    windowed.setdefault(query, []).append((change, query in now))
+                    continue
+                events = query.on_change(change, was=query in was, now=query in now)
+                plain.setdefault(query, []).extend(
+                    LiveEvent(event.kind, lsn, event.row, event.old, event.new)
+                    for event in events
+                )
+        yield from plain.items()
+        for query, changed in windowed.items():
+            yield query, query.on_batch(changed, lsn)
+            if query.window is not None and query.window.is_short:
+                self.short[query] = None
+
+    def _tell_listeners(
+        self, kind: ChangeKind, change: DocumentChange
+    ) -> Iterator[tuple[Listener, list[LiveEvent]]]:
+        name = self.names.get(change.collection, "")
+        for collection in (change.collection, None):
+            for listener in self._listeners.get(collection, ()):
+                event = listener.event_of(kind, change, name)
+                if event is not None:
+                    yield listener, [event]

@@ -1,0 +1,333 @@
+"""The brain of the reactive dispatcher: subscriptions in, events out.
+
+Synchronous. The actor passes on what clients ask, calls :meth:`Hub.advance` when the
+log has grown, :meth:`Hub.work` while there are jobs, and :meth:`Hub.tick` and
+:meth:`Hub.beat` when they are due; what is to be sent goes out through the ``send`` it
+was given. Each call takes some milliseconds at most.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from aurora_actors.errors import AuroraError, LaggedError, UsageError
+from aurora_actors.messages.base import Failure, Message
+from aurora_actors.messages.reactive import (
+    ChunkMode,
+    Listen,
+    LiveProgress,
+    Subscribed,
+    Watch,
+)
+from aurora_actors.query.check import check_query
+from aurora_actors.query.predicate import decode_predicate
+from aurora_actors.reactive.catchup import CatchUp, removed
+from aurora_actors.reactive.desk import Desk, Job, Send
+from aurora_actors.reactive.initial import FirstResult
+from aurora_actors.reactive.query import LiveQuery, is_windowed, query_key
+from aurora_actors.reactive.subscription import Client, Subscription
+from aurora_actors.reactive.tokens import parse_token
+from aurora_actors.schema.types import decode_definition
+from aurora_actors.storage.changes import Change, ChangeKind
+from aurora_actors.storage.reader import DataReader, Snapshot
+
+__all__ = ["Hub"]
+
+_STEP_CHANGES: Final = 512
+_LONGEST_DEBOUNCE_S: Final = 3600.0
+_ACTOR: Final = "reactive_dispatcher"
+
+
+class Hub:
+    """All live queries and listeners of a database.
+
+    Args:
+        reader: Reads the database.
+        send: Queues a message for (mailbox, subscription).
+    """
+
+    def __init__(self, reader: DataReader, send: Send) -> None:
+        self._desk = Desk(reader, send)
+        self._jobs: deque[Job] = deque()
+
+    @property
+    def lsn(self) -> int:
+        """Up to where the log has been looked at."""
+        return self._desk.live.cursor
+
+    def statistics(self) -> dict[str, int | float]:
+        """Counters; those of the present return to 0 when everybody has left."""
+        desk = self._desk
+        subscriptions = [
+            subscription
+            for client in desk.clients.values()
+            for subscription in client.subscriptions.values()
+        ]
+        return {
+            **desk.counts,
+            "clients": len(desk.clients),
+            "subscriptions": len(subscriptions),
+            "live_queries": len(desk.live) + sum(map(len, desk.debounced.values())),
+            "behind": sum(not found.is_live for found in subscriptions),
+            "jobs": len(self._jobs) + len(desk.jobs),
+            "outstanding_bytes": sum(c.outstanding for c in desk.clients.values()),
+        }
+
+    # -------------------------------------------------------------- subscribing
+    def subscribe(self, client: str, number: int, request: Watch | Listen) -> Message:
+        """Begin a subscription; returns the reply."""
+        desk = self._desk
+        known = desk.clients.get(client)
+        if known is not None and number in known.subscriptions:
+            return Subscribed(lsn=desk.live.cursor, timeline=desk.timeline)
+        owner = known or Client(client)
+        while self.advance():
+            pass
+        subscription = Subscription(owner, number, request, desk.live.cursor)
+        try:
+            with desk.reader.snapshot() as snapshot:
+                for info in snapshot.collections():
+                    desk.names[info.id] = info.name
+                self._place(subscription, snapshot)
+            source = desk.source_for(subscription)  # refuses what makes no sense
+        except AuroraError as exc:
+            return Failure.of(exc, _ACTOR)
+        desk.clients[client] = owner
+        owner.subscriptions[number] = subscription
+        if request.since is not None and not subscription.lost:
+            desk.late[subscription] = None
+        elif _begins_with_result(subscription):
+            desk.fresh[subscription] = None
+        elif subscription.lost:
+            desk.lose(subscription)
+        else:
+            desk.join(subscription, source)
+        return Subscribed(lsn=subscription.cursor, timeline=desk.timeline)
+
+    def _place(self, subscription: Subscription, snapshot: Snapshot) -> None:
+        """Check a request, and find where it begins."""
+        request = subscription.request
+        if isinstance(request, Listen):
+            if request.collection is not None:
+                subscription.collection = snapshot.collection(request.collection).id
+        else:
+            info = snapshot.collection(request.query.collection)
+            subscription.collection = info.id
+            encoded = request.query.predicate
+            predicate = decode_predicate(encoded) if encoded else None
+            check_query(info.definition, request.query, predicate)
+            if not 0 <= request.debounce_s <= _LONGEST_DEBOUNCE_S:
+                text = f"debounce takes 0 to {_LONGEST_DEBOUNCE_S:g} seconds"
+                raise UsageError(text)
+        if request.since is None:
+            return
+        token = parse_token(request.since)
+        if (
+            token.partial
+            or token.timeline != self._desk.timeline
+            or max(token.lsn, token.upto) > snapshot.lsn
+        ):
+            subscription.lost = True
+            return
+        subscription.cursor = token.lsn
+        subscription.resumes = token if token.seen else None
+
+    def unsubscribe(self, client: str, number: int) -> None:
+        """End a subscription; one that is not known is ignored."""
+        subscription = self._find(client, number)
+        if subscription is not None:
+            self._desk.close(subscription)
+
+    def grant(self, client: str, number: int, chunks: int) -> None:
+        """The client has read some chunks."""
+        subscription = self._find(client, number)
+        if subscription is not None:
+            self._desk.granted(subscription, max(0, chunks))
+
+    def _find(self, client: str, number: int) -> Subscription | None:
+        owner = self._desk.clients.get(client)
+        return None if owner is None else owner.subscriptions.get(number)
+
+    def forget_client(self, client: str) -> None:
+        """A client is gone: end all it had."""
+        owner = self._desk.clients.get(client)
+        if owner is not None:
+            for subscription in list(owner.subscriptions.values()):
+                self._desk.close(subscription)
+
+    # -------------------------------------------------------------- the present
+    def advance(self) -> bool:
+        """Hand out what the log has; true when there is more than one step's worth."""
+        desk = self._desk
+        live = desk.live
+        with desk.reader.snapshot() as snapshot:
+            if not desk.check_history(snapshot) or snapshot.lsn == live.cursor:
+                return False
+            if not live and not desk.debounced:
+                live.cursor = snapshot.lsn
+                return False
+            try:
+                return self._read(snapshot)
+            except LaggedError:
+                for subscription in live.subscriptions:
+                    desk.lose(subscription)
+                live.cursor = snapshot.lsn
+                return False
+
+    def _read(self, snapshot: Snapshot) -> bool:
+        desk = self._desk
+        live, base = desk.live, desk.live.cursor
+        told: dict[Subscription, None] = {}
+        upto, count = snapshot.lsn, 0
+        for change in snapshot.changes(base, upto):
+            count += 1
+            for source, events in live.on_change(change):
+                for subscription in live.audience(source):
+                    if not subscription.events:
+                        told[subscription] = None
+                        subscription.cursor = base
+                    subscription.take(events)
+            if change.kind >= ChangeKind.DEFINE:
+                self._note_catalog(change, base, told)
+            if live.short:
+                desk.take_short(live, base, change.lsn)
+            if count >= _STEP_CHANGES:
+                upto = change.lsn
+                break
+        desk.counts["changes"] += count
+        live.cursor = upto
+        self._tell(told, upto)
+        return upto < snapshot.lsn
+
+    def _tell(self, told: Iterable[Subscription], lsn: int) -> None:
+        desk = self._desk
+        for subscription in told:
+            if subscription.feed is not desk.live:
+                continue
+            events = subscription.take_events()
+            if not desk.tell(subscription, ChunkMode.EXACT, lsn, events):
+                desk.fall_behind(subscription)
+
+    def _note_catalog(
+        self, change: Change, base: int, told: dict[Subscription, None]
+    ) -> None:
+        """A collection was made or removed."""
+        desk = self._desk
+        if change.kind is ChangeKind.DEFINE and change.new is not None:
+            desk.names[change.collection] = decode_definition(bytes(change.new)).name
+            return
+        for feed in (desk.live, *list(desk.debounced.values())):
+            ending = [
+                subscription
+                for source in feed.sources(change.collection)
+                for subscription in feed.audience(source)
+            ]
+            if feed is desk.live:
+                self._tell([s for s in ending if s in told], change.lsn)
+            else:
+                desk.tick(feed)
+            desk.fail_all(ending, removed(feed, change.collection))
+
+    # -------------------------------------------------------------- debouncing
+    @property
+    def intervals(self) -> list[float]:
+        """The debounce intervals whose feeds have something to look at."""
+        desk = self._desk
+        cursor = desk.live.cursor
+        return [
+            interval
+            for interval, feed in desk.debounced.items()
+            if feed.cursor < cursor
+        ]
+
+    def tick(self, interval: float) -> None:
+        """Look at what has happened during a debounce interval."""
+        desk = self._desk
+        feed = desk.debounced.get(interval)
+        if feed is not None:
+            desk.tick(feed)
+
+    # -------------------------------------------------------------- jobs
+    def _start(self, job: Job) -> None:
+        self._jobs.append(job)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether :meth:`work` has something to do."""
+        desk = self._desk
+        waiting = desk.jobs or desk.stalled or desk.late or desk.fresh
+        return bool(self._jobs or waiting)
+
+    def work(self) -> None:
+        """Do one step of what brings subscriptions to the present."""
+        self.advance()
+        self._collect()
+        if not self._jobs:
+            return
+        job = self._jobs.popleft()
+        if next(job, False):
+            self._jobs.append(job)
+
+    def _collect(self) -> None:
+        """Make jobs of what has become due."""
+        desk = self._desk
+        self._jobs.extend(desk.jobs)
+        desk.jobs.clear()
+        stalled, desk.stalled = desk.stalled, []
+        for query, followers, lsn in stalled:
+            if followers:
+                job = CatchUp(desk, followers, query, is_filled=True, start=lsn)
+                self._start(job.run())
+        fresh, desk.fresh = desk.fresh, {}
+        for subscription in fresh:
+            self._start(FirstResult(desk, subscription).start())
+        late, desk.late = desk.late, {}
+        plain: list[Subscription] = []
+        ordered: dict[tuple[bytes, int], list[Subscription]] = {}
+        for subscription in late:
+            request = subscription.request
+            if isinstance(request, Watch) and is_windowed(request.query):
+                key = (
+                    query_key(request.query, request.debounce_s),
+                    subscription.cursor,
+                )
+                ordered.setdefault(key, []).append(subscription)
+            else:
+                plain.append(subscription)
+        if plain:
+            self._start(CatchUp(desk, plain).run())
+        for group in ordered.values():
+            self._start_ordered(group)
+
+    def _start_ordered(self, group: list[Subscription]) -> None:
+        desk = self._desk
+        try:
+            query = desk.source_for(group[0])
+        except AuroraError as exc:
+            desk.fail_all(group, exc)
+            return
+        assert isinstance(query, LiveQuery)  # noqa: S101 - it has an order or a limit
+        self._start(CatchUp(desk, group, query).run())
+
+    # -------------------------------------------------------------- heartbeat
+    def beat(self) -> None:
+        """Tell every client how far it has been told everything."""
+        desk = self._desk
+        lsn = desk.live.cursor
+        for client in desk.clients.values():
+            behind = [
+                number
+                for number, subscription in client.subscriptions.items()
+                if subscription.feed is None or subscription.feed.cursor != lsn
+            ]
+            progress = LiveProgress(lsn=lsn, timeline=desk.timeline, behind=behind)
+            desk.note(client.name, progress)
+
+
+def _begins_with_result(subscription: Subscription) -> bool:
+    request = subscription.request
+    return isinstance(request, Watch) and (
+        request.include_initial or subscription.lost or is_windowed(request.query)
+    )

@@ -1,0 +1,159 @@
+"""What the dispatcher knows of one subscription.
+
+State only; it is moved by ``reactive.hub`` and its jobs. Nothing is kept for a client
+that does not read: a subscription without credit is just a place in the log.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from aurora_actors.messages.reactive import Listen, LiveEvent, Watch
+from aurora_actors.reactive.coalesce import event_size
+from aurora_actors.reactive.tokens import Token
+
+__all__ = ["Client", "Place", "Subscription"]
+
+_CLIENT_BYTES = 32 << 20
+
+
+class Place(Protocol):
+    """A feed, as far as a subscription knows it."""
+
+    cursor: int
+
+    def detach(self, subscription: Subscription) -> None:
+        """Take the subscription out."""
+        ...
+
+
+class Client:
+    """All subscriptions of one client.
+
+    Attributes:
+        name: Its mailbox.
+        subscriptions: By their numbers.
+        outstanding: The bytes of chunks that it has not yet granted again.
+    """
+
+    __slots__ = ("name", "outstanding", "subscriptions")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.subscriptions: dict[int, Subscription] = {}
+        self.outstanding = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has more under way than a client may have."""
+        return self.outstanding > _CLIENT_BYTES
+
+
+class Subscription:
+    """One subscription.
+
+    Attributes:
+        client: Whose it is.
+        number: The client's number for it.
+        request: What was asked.
+        collection: The collection's id; ``None`` for all.
+        cursor: Everything up to this change has been told; while it takes part in a
+            feed, the feed's cursor counts.
+        feed: The feed it takes part in, if it does.
+        is_live: The feed is at the present, or is the one of its debounce interval.
+        coalesces: What it has missed is told in its final state.
+        resumes: The place within a group of events at which it began, until the group
+            has been told.
+        lost: The next chunk says that history was lost.
+        epoch: Counts what makes the work under way for it pointless.
+        events: What is to be told next.
+        size: The bytes of these.
+        waiting: It goes on when the client grants credit.
+    """
+
+    __slots__ = (
+        "_sent",
+        "client",
+        "coalesces",
+        "collection",
+        "credit",
+        "cursor",
+        "epoch",
+        "events",
+        "feed",
+        "is_live",
+        "lost",
+        "next_chunk",
+        "number",
+        "request",
+        "resumes",
+        "size",
+        "waiting",
+    )
+
+    def __init__(
+        self, client: Client, number: int, request: Watch | Listen, cursor: int
+    ) -> None:
+        self.client = client
+        self.number = number
+        self.request = request
+        self.collection: int | None = None
+        self.cursor = cursor
+        self.credit = max(1, request.credit)
+        self.next_chunk = 0
+        self.feed: Place | None = None
+        self.is_live = False
+        self.coalesces = isinstance(request, Watch) and request.coalesces
+        self.resumes: Token | None = None
+        self.lost = False
+        self.epoch = 0
+        self.events: list[LiveEvent] = []
+        self.size = 0
+        self.waiting = False
+        self._sent: deque[int] = deque()
+
+    @property
+    def debounce_s(self) -> float:
+        """How often it is looked at; 0 at every change."""
+        return self.request.debounce_s if isinstance(self.request, Watch) else 0.0
+
+    @property
+    def may_send(self) -> bool:
+        """Whether a chunk may be sent now."""
+        return self.credit > 0 and not self.client.is_full
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client still wants it."""
+        return self.client.subscriptions.get(self.number) is self
+
+    def take(self, events: list[LiveEvent]) -> None:
+        """Add events to what is told next."""
+        self.events += events
+        self.size += sum(map(event_size, events))
+
+    def take_events(self) -> list[LiveEvent]:
+        """Empty what is told next."""
+        events, self.events, self.size = self.events, [], 0
+        return events
+
+    def note_sent(self, size: int) -> int:
+        """A chunk of ``size`` bytes leaves; returns its number."""
+        self.credit -= 1
+        self.client.outstanding += size
+        self._sent.append(size)
+        number = self.next_chunk
+        self.next_chunk += 1
+        return number
+
+    def note_granted(self, chunks: int) -> None:
+        """The client has done with ``chunks`` more."""
+        for _ in range(min(chunks, len(self._sent))):
+            self.credit += 1
+            self.client.outstanding -= self._sent.popleft()
+
+    def close(self) -> None:
+        """Nothing is under way any more."""
+        self.client.outstanding -= sum(self._sent)
+        self._sent.clear()
