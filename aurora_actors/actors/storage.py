@@ -47,6 +47,7 @@ from aurora_actors.query.compile import compile_predicate
 from aurora_actors.query.predicate import decode_predicate
 from aurora_actors.storage.engine import Engine, StorageCall
 from aurora_actors.storage.operations import Predicate
+from aurora_actors.storage.warming import warm_page_cache
 
 __all__ = ["compile_encoded", "main", "serve", "serve_engine"]
 
@@ -65,6 +66,7 @@ async def serve(context: ActorContext) -> None:
         compile_predicate=compile_encoded,
         tree_id=context.spec.tree_id,
     )
+    warm_page_cache(context.config)
     try:
         await serve_engine(engine, context)
     finally:

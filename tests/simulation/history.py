@@ -66,7 +66,7 @@ class History:
     asked: set[str] = field(default_factory=set)
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """The database has broken a promise."""
 
 
@@ -119,7 +119,7 @@ class Workload:
         await self._client.wait(call)
         if isinstance(call.error, UniqueViolationError):
             if call.error.field != "key":
-                raise Violation(f"an insert was repeated: {call.error}")
+                raise ViolationError(f"an insert was repeated: {call.error}")
             return
         self._history.inserted[_lsn(call)] = document_id
         self._mine.append(document_id)
@@ -134,7 +134,7 @@ class Workload:
         await self._client.wait(call)
         lsn = _lsn(call)
         if not lsn:
-            raise Violation(f"{document_id} was acknowledged and is not there")
+            raise ViolationError(f"{document_id} was acknowledged and is not there")
         self._history.deleted[lsn] = document_id
 
     async def _increment(self) -> None:
@@ -188,23 +188,25 @@ def _rows(stream: ResultStream) -> Rows:
 
 def check(world: World, history: History) -> None:
     """Compare all that was said with the log and the data."""
-    with DataReader.open(world.config.path, max_size_gb=1, boot="boot") as reader:
-        with reader.snapshot() as snapshot:
-            states = _replay(snapshot, history)
-            info = snapshot.collection("rows")
-            stored = {
-                record_id(record): decode_document(record_body(record))
-                for _row, record in snapshot.scan(info)
-            }
-            last = snapshot.lsn
+    with (
+        DataReader.open(world.config.path, max_size_gb=1) as reader,
+        reader.snapshot() as snapshot,
+    ):
+        states = _replay(snapshot, history)
+        info = snapshot.collection("rows")
+        stored = {
+            record_id(record): decode_document(record_body(record))
+            for _row, record in snapshot.scan(info)
+        }
+        last = snapshot.lsn
     if stored != states[last]:
-        raise Violation("the data is not what the log says")
+        raise ViolationError("the data is not what the log says")
     counted = stored["counter"]["n"]
     if counted != history.increments:
-        raise Violation(f"{history.increments} increments made {counted}")
+        raise ViolationError(f"{history.increments} increments made {counted}")
     for lsn, rows in history.answers:
         if rows != states[lsn]:
-            raise Violation(f"a query's answer was never the state at {lsn}")
+            raise ViolationError(f"a query's answer was never the state at {lsn}")
 
 
 def _replay(snapshot: Snapshot, history: History) -> dict[int, Rows]:
@@ -216,25 +218,25 @@ def _replay(snapshot: Snapshot, history: History) -> dict[int, Rows]:
         if change.new is None:
             del rows[document_id]
             if history.deleted.pop(change.lsn, document_id) != document_id:
-                raise Violation(f"change {change.lsn} is another one than told")
+                raise ViolationError(f"change {change.lsn} is another one than told")
         else:
             if change.old is None:
                 _check_insert(document_id, seen, history, change.lsn)
             rows[document_id] = decode_document(record_body(change.new))
         keys = [row["key"] for row in rows.values()]
         if len(keys) != len(set(keys)):
-            raise Violation(f"a unique value stands twice at {change.lsn}")
+            raise ViolationError(f"a unique value stands twice at {change.lsn}")
         states[change.lsn] = dict(rows)
     if history.inserted or history.deleted:
-        raise Violation("something acknowledged is not in the log")
+        raise ViolationError("something acknowledged is not in the log")
     return states
 
 
 def _check_insert(document_id: str, seen: set[str], history: History, lsn: int) -> None:
     if document_id in seen:
-        raise Violation(f"{document_id} was inserted twice")
+        raise ViolationError(f"{document_id} was inserted twice")
     seen.add(document_id)
     if document_id != "counter" and document_id not in history.asked:
-        raise Violation(f"nobody asked for {document_id}")
+        raise ViolationError(f"nobody asked for {document_id}")
     if history.inserted.pop(lsn, document_id) != document_id:
-        raise Violation(f"change {lsn} is another one than told")
+        raise ViolationError(f"change {lsn} is another one than told")

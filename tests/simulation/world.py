@@ -27,11 +27,13 @@ from aurora_actors.client.protocol import ClientProtocol
 from aurora_actors.client.requests import Pending
 from aurora_actors.config import AuroraConfig, DurabilityMode
 from aurora_actors.messages.base import encode_envelope
-from aurora_actors.messages.supervision import ActorReady, ActorSpec
+from aurora_actors.messages.supervision import ActorReady, ActorSpec, Ready
 from aurora_actors.storage.engine import Engine
 from aurora_actors.storage.files import Files
 from aurora_actors.storage.store import Settings
 from aurora_actors.transport.memory import MemoryChannel, MemoryNetwork
+
+_ready_decoder = msgspec.msgpack.Decoder(Ready)
 
 STORAGE = "storage"
 EXECUTORS = ("query_executor-0", "query_executor-1")
@@ -113,7 +115,7 @@ class World:
         self._last_due: dict[tuple[str, str], float] = {}
         self._incarnations = dict.fromkeys((STORAGE, *EXECUTORS), 0)
         self._supervisor = self.network.open(SUPERVISOR)
-        self._ready = {name: trio.Event() for name in self._incarnations}
+        self._ready = dict.fromkeys(self._incarnations, False)
 
     # -------------------------------------------------------------- the network
     def _route(self, sender: str, to: str) -> Sequence[float]:
@@ -135,25 +137,35 @@ class World:
         nursery.start_soon(self._read_notices)
         for name in self._incarnations:
             nursery.start_soon(self._keep_running, name)
-        for event in self._ready.values():
-            await event.wait()
+        for name in self._ready:
+            await self._until_ready(name)
+
+    async def _until_ready(self, name: str) -> None:
+        while not self._ready[name]:
+            await trio.sleep(0.001)
 
     async def _read_notices(self) -> None:
         while True:
             for mail in await self._supervisor.receive():
-                self._ready[mail.sender].set()
-                number = self._incarnations[mail.sender]
-                notice = ActorReady(name=mail.sender, incarnation=number)
-                for client in self.clients:
-                    client.on_actor_ready(notice)
-                for name in EXECUTORS:
-                    self._supervisor.queue(name, 0, notice)
-                self._supervisor.flush()
+                for letter in mail.letters:
+                    ready = _ready_decoder.decode(letter.body)
+                    if ready.incarnation == self._incarnations[mail.sender]:
+                        self._announce(mail.sender, ready.incarnation)
+
+    def _announce(self, name: str, incarnation: int) -> None:
+        self._ready[name] = True
+        notice = ActorReady(name=name, incarnation=incarnation)
+        for client in self.clients:
+            client.on_actor_ready(notice)
+        for executor in EXECUTORS:
+            self._supervisor.queue(executor, 0, notice)
+        self._supervisor.flush()
 
     async def _keep_running(self, name: str) -> None:
         while True:
             if name != STORAGE:
-                await self._ready[STORAGE].wait()
+                # In one process a data file is opened by its writer first.
+                await self._until_ready(STORAGE)
             self._incarnations[name] += 1
             try:
                 await self._run_once(name)
@@ -163,6 +175,7 @@ class World:
                 _crashes, other = group.split(Crash)
                 if other is not None:
                     raise other from None
+            self._ready[name] = False
             self.faults.crashes[name] = self.faults.crashes.get(name, 0) + 1
             await trio.sleep(self.rng.expovariate(50.0))
 
@@ -191,7 +204,7 @@ class World:
             self.config,
             compile_predicate=compile_encoded,
             tree_id="simulation",
-            settings=Settings(files=files, boot="boot"),
+            settings=Settings(files=files),
             clock=trio.current_time,
         )
         try:
