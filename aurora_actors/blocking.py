@@ -23,6 +23,8 @@ from aurora_actors.client.blocking_transaction import (
     BlockingSavepoint,
     BlockingTransaction,
 )
+from aurora_actors.client.blocking_upkeep import BlockingUpkeep
+from aurora_actors.client.blocking_watch import BlockingListener, BlockingWatcher
 from aurora_actors.client.builder import asked_of
 from aurora_actors.client.database import Aurora as AsyncAurora
 from aurora_actors.client.document import Document
@@ -30,16 +32,20 @@ from aurora_actors.client.handle import session_of
 from aurora_actors.client.opening import open_blocking
 from aurora_actors.client.settings import Settings, check_settings
 from aurora_actors.client.transaction import Transaction
+from aurora_actors.client.updates import ChangeType
+from aurora_actors.client.watch import OnLag
 from aurora_actors.config import AuroraConfig
 from aurora_actors.messages.supervision import TreeStatus
 from aurora_actors.schema.types import CollectionDefinition, FieldDefinition, FieldType
 
 __all__ = [
     "Aurora",
+    "BlockingListener",
     "BlockingQuery",
     "BlockingSavepoint",
     "BlockingStream",
     "BlockingTransaction",
+    "BlockingWatcher",
     "open",
     "with_config",
 ]
@@ -48,7 +54,7 @@ M = TypeVar("M")
 T = TypeVar("T")
 
 
-class Aurora:
+class Aurora(BlockingUpkeep):
     """A database for threads; see :class:`aurora_actors.Aurora` for every method."""
 
     def __init__(self, config: AuroraConfig, *, compares: bool) -> None:
@@ -233,6 +239,35 @@ class Aurora:
             return function(BlockingTransaction(transaction))
 
         return run_now(self._db.run_transaction(run, retries, timeout=timeout))
+
+    # -------------------------------------------------------------- listening
+    def listen(
+        self,
+        collection: str | type,
+        *,
+        types: Iterable[ChangeType] | None = None,
+        fields: Iterable[str] | None = None,
+        since: str | None = None,
+        on_lag: OnLag = "raise",
+    ) -> BlockingListener:
+        """The changes of one collection: ``with db.listen("orders") as events``."""
+        return BlockingListener(
+            self._db.listen(
+                collection, types=types, fields=fields, since=since, on_lag=on_lag
+            )
+        )
+
+    def listen_all(
+        self,
+        *,
+        types: Iterable[ChangeType] | None = None,
+        since: str | None = None,
+        on_lag: OnLag = "raise",
+    ) -> BlockingListener:
+        """The changes of all collections, their creation and removal included."""
+        return BlockingListener(
+            self._db.listen_all(types=types, since=since, on_lag=on_lag)
+        )
 
     # -------------------------------------------------------------- housekeeping
     def stats(

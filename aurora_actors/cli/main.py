@@ -1,72 +1,224 @@
-"""``aurora``: look at a database from the command line.
+"""``aurora``: look after a database from the command line.
 
-Exit codes: 0 done, 1 the database refused or could not be reached, 2 wrong usage.
+Each command is a function ``(given, output) -> exit code`` in ``cli.looking`` or
+``cli.doing``; here are their names, arguments and examples. No command makes a database
+by looking at one.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from typing import Final, NamedTuple, TypeAlias
 
-import msgspec
-
-from aurora_actors import blocking
-from aurora_actors.errors import AuroraError
+from aurora_actors.cli import doing, looking
+from aurora_actors.cli.output import Output
+from aurora_actors.errors import AuroraError, UsageError
 
 __all__ = ["main"]
 
-
-def _show(value: object) -> str:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-
-
-def _status(db: blocking.Aurora) -> object:
-    return msgspec.to_builtins(db.status())
-
-
-def _stats(db: blocking.Aurora) -> object:
-    return db.stats()
+Work: TypeAlias = Callable[[argparse.Namespace, Output], int]
+_FORMATS: Final = ("jsonl", "json", "csv")
+_EXIT_CODES: Final = """\
+exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 the database is not running
+(status); 4 damage was found, or something had to be left out (check, repair, import)."""
+_TRANSFER: Final = """\
+Dates, UUIDs and bytes are text where the collection declares such a type, and marked
+elsewhere: {"$datetime": "2026-01-31T12:00:00Z"}."""
 
 
-def _collections(db: blocking.Aurora) -> object:
-    return {
-        name: {
-            "documents": db.query(name).count(),
-            "fields": {
-                field: str(definition)
-                for field, definition in db.collection_definition(name).fields.items()
-            },
-        }
-        for name in db.list_collections()
-    }
+class _Argument(NamedTuple):
+    names: tuple[str, ...]
+    options: dict[str, object]
 
 
-_COMMANDS: dict[str, tuple[Callable[[blocking.Aurora], object], str]] = {
-    "status": (_status, "the processes of the database: state, restarts, memory"),
-    "stats": (_stats, "the counters of storage and of each query executor"),
-    "collections": (_collections, "the collections with their fields and counts"),
+def _argument(*names: str, **options: object) -> _Argument:
+    return _Argument(names, options)
+
+
+class _Command(NamedTuple):
+    """One verb.
+
+    Attributes:
+        work: Does it.
+        text: What it does, in a sentence.
+        example: One use of it.
+        arguments: What it takes besides what all take.
+        more: What else there is to say.
+    """
+
+    work: Work
+    text: str
+    example: str
+    arguments: Sequence[_Argument]
+    more: str = ""
+
+
+_PATH: Final = _argument("path", help="the database directory")
+_COLLECTION: Final = _argument("collection", help="the collection")
+_OVERWRITE: Final = _argument(
+    "--overwrite", action="store_true", help="replace the file if it exists"
+)
+_FORMAT: Final = _argument(
+    "--format", choices=_FORMATS, help="the file's format (default: by its name)"
+)
+
+_COMMANDS: Final[dict[str, _Command]] = {
+    "status": _Command(
+        looking.status,
+        "show the processes of a running database and its alarms",
+        "aurora status myapp.db",
+        [_PATH],
+    ),
+    "stats": _Command(
+        looking.stats,
+        "show the counters of storage and of each query executor",
+        "aurora stats myapp.db --json",
+        [_PATH],
+    ),
+    "collections": _Command(
+        looking.collections,
+        "list the collections with their fields and numbers of documents",
+        "aurora collections myapp.db",
+        [
+            _PATH,
+            _argument("--all", action="store_true", help="the database's own, too"),
+        ],
+    ),
+    "backup": _Command(
+        doing.backup,
+        "take a verified backup, while the database goes on",
+        "aurora backup myapp.db /backups/myapp-monday.aurora",
+        [_PATH, _argument("file", help="the backup to be made"), _OVERWRITE],
+        "Beside the file there must be room for it and for a copy of the data file.",
+    ),
+    "restore": _Command(
+        doing.restore,
+        "make a database of a backup",
+        "aurora restore /backups/myapp-monday.aurora restored.db",
+        [
+            _argument("file", help="the backup"),
+            _argument("path", help="the database directory; missing or empty"),
+        ],
+        "The whole backup is verified before anything is written.",
+    ),
+    "check": _Command(
+        looking.check,
+        "check every invariant of a database, running or stopped",
+        "aurora check myapp.db",
+        [_PATH],
+    ),
+    "repair": _Command(
+        doing.repair,
+        "rebuild a damaged, stopped database of what is intact in it",
+        "aurora repair myapp.db",
+        [_PATH],
+        "The damaged files are kept, in damaged-<time>/ in the database directory.",
+    ),
+    "compact": _Command(
+        doing.compact,
+        "give the space of deleted documents back to the system",
+        "aurora compact myapp.db",
+        [_PATH],
+    ),
+    "checkpoint": _Command(
+        doing.checkpoint,
+        "sync the data file and trim the log behind it",
+        "aurora checkpoint myapp.db",
+        [
+            _PATH,
+            _argument("--timeout", type=float, default=600.0, help="in seconds"),
+        ],
+    ),
+    "export": _Command(
+        doing.export,
+        "write a collection to a file, as it is at one moment",
+        "aurora export myapp.db users users.jsonl",
+        [
+            _PATH,
+            _COLLECTION,
+            _argument("file", nargs="?", default="-", help="the file, or - (default)"),
+            _FORMAT,
+            _OVERWRITE,
+        ],
+        _TRANSFER,
+    ),
+    "import": _Command(
+        doing.import_,
+        "insert the documents of a file into a collection",
+        "aurora import myapp.db users users.csv --skip-errors",
+        [
+            _PATH,
+            _COLLECTION,
+            _argument("file", help="the file, or - for the standard input"),
+            _FORMAT,
+            _argument(
+                "--create",
+                action="store_true",
+                help="make the collection, open to any field, if there is none",
+            ),
+            _argument(
+                "--skip-errors",
+                action="store_true",
+                help="leave out documents that do not fit, and report them",
+            ),
+        ],
+        _TRANSFER,
+    ),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="aurora", description=__doc__)
+    given = _parser().parse_args(arguments)
+    command = _COMMANDS[given.command]
+    with Output(as_json=given.json, quiet=given.quiet) as output:
+        try:
+            return command.work(given, output)
+        except UsageError as exc:
+            output.error(exc)
+            return 2 if exc.code == UsageError.code else 1
+        except AuroraError as exc:
+            output.error(exc)
+            return 1
+        except BrokenPipeError:
+            # Whoever read the output has had enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except KeyboardInterrupt:
+            return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="aurora",
+        description="Look after an aurora-actors database.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--version", action="version", version=version("aurora-actors"))
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, (_work, text) in _COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("path", help="the database directory")
-    given = parser.parse_args(arguments)
-    work, _text = _COMMANDS[given.command]
-    try:
-        with blocking.open(given.path) as db:
-            sys.stdout.write(_show(work(db)) + "\n")
-    except AuroraError as exc:
-        sys.stderr.write(f"aurora: {exc.code}: {exc.message}\n")
-        return 1
-    return 0
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="answer with JSON")
+    common.add_argument("--quiet", action="store_true", help="show no progress")
+    verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in _COMMANDS.items():
+        more = f"{command.more}\n\n" if command.more else ""
+        verb = verbs.add_parser(
+            name,
+            help=command.text,
+            description=f"{command.text[0].upper()}{command.text[1:]}.",
+            epilog=f"{more}example:\n  {command.example}\n\n{_EXIT_CODES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[common],
+            allow_abbrev=False,
+        )
+        for names, options in command.arguments:
+            verb.add_argument(*names, **options)  # type: ignore[arg-type]  # argparse's own
+    return parser
 
 
 if __name__ == "__main__":

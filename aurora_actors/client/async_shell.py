@@ -12,6 +12,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
+from aurora_actors.client.feeds import Reader
 from aurora_actors.client.link import Link
 from aurora_actors.client.loops import current_driver
 from aurora_actors.client.protocol import ClientProtocol
@@ -98,9 +99,13 @@ class AsyncShell:
             self.abandon(pending)
             raise
 
-    async def wait(self, pending: Pending) -> None:
+    async def wait(self, reader: Reader, timeout: float | None = None) -> None:
         """Wait until there is news; a cancellation changes nothing."""
-        await self._driver.wait(pending)
+        live = self._link.core.live
+        if timeout is not None:
+            live.set_deadline(reader, self._driver.now() + timeout)
+        await self._driver.wait(reader)
+        live.clear_deadline(reader)
 
     def on_core(self, action: Callable[[ClientProtocol], R]) -> R:
         """Change the protocol's state, and send what that gives rise to."""

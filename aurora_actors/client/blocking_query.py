@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import (
     AsyncIterable,
-    Coroutine,
     Iterable,
     Iterator,
     Mapping,
@@ -15,30 +14,19 @@ from collections.abc import (
 from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
 
+from aurora_actors.client.blocking_watch import BlockingWatcher
 from aurora_actors.client.builder import QueryBuilder
 from aurora_actors.client.document import Document
+from aurora_actors.client.driving import run_now
 from aurora_actors.client.query import Query
 from aurora_actors.client.stream import DocumentStream
-from aurora_actors.errors import InternalError, UsageError
+from aurora_actors.client.watch import OnLag
+from aurora_actors.errors import UsageError
 from aurora_actors.query.plan import Plan
 
 __all__ = ["BlockingQuery", "BlockingStream", "refuse_asynchronous", "run_now"]
 
 T = TypeVar("T")
-
-
-def run_now(coroutine: Coroutine[object, object, T]) -> T:
-    """Run a coroutine whose waits block: it never suspends.
-
-    Raises:
-        InternalError: it has suspended all the same.
-    """
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return cast("T", end.value)
-    coroutine.close()
-    raise InternalError("a call without an event loop tried to wait for one")
 
 
 def refuse_asynchronous(documents: Iterable[object]) -> None:
@@ -114,6 +102,26 @@ class BlockingQuery(QueryBuilder[T]):
     def stream(self, *, timeout: float | None = None) -> BlockingStream[T]:
         """The results one by one, in constant memory."""
         return BlockingStream(self._asynchronous().stream(timeout=timeout))
+
+    def watch(
+        self,
+        *,
+        include_initial: bool = True,
+        since: str | None = None,
+        on_lag: OnLag = "coalesce",
+        heartbeats: bool = False,
+        keeps_state: bool = True,
+    ) -> BlockingWatcher[T]:
+        """The result and its changes: ``with query.watch() as updates``."""
+        return BlockingWatcher(
+            self._asynchronous().watch(
+                include_initial=include_initial,
+                since=since,
+                on_lag=on_lag,
+                heartbeats=heartbeats,
+                keeps_state=keeps_state,
+            )
+        )
 
     def explain(self, *, timeout: float | None = None) -> Plan:
         """Run the query and tell how: access, rows read, time of each step."""

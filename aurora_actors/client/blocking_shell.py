@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from aurora_actors.client.feeds import Reader
 from aurora_actors.client.link import Link
 from aurora_actors.client.protocol import ClientProtocol
 from aurora_actors.client.requests import (
@@ -93,9 +94,15 @@ class BlockingShell:
         self._wait(call)
         return call.outcome()
 
-    async def wait(self, pending: Pending) -> None:
+    async def wait(self, reader: Reader, timeout: float | None = None) -> None:
         """Wait until there is news; an interruption changes nothing."""
-        self._wait(pending)
+        live = self._link.core.live
+        if timeout is not None:
+            with self._lock:
+                live.set_deadline(reader, time.monotonic() + timeout)
+        self._wait(reader)
+        with self._lock:
+            live.clear_deadline(reader)
 
     def on_core(self, action: Callable[[ClientProtocol], R]) -> R:
         """Change the protocol's state, and send what that gives rise to."""

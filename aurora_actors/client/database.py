@@ -12,12 +12,14 @@ from typing import TypeVar, overload
 
 from aurora_actors.client.builder import asked_of
 from aurora_actors.client.bulk import insert_many
-from aurora_actors.client.document import Document, document_of
+from aurora_actors.client.document import Document
 from aurora_actors.client.encoding import encode, encode_fields, name_of
 from aurora_actors.client.feeds import DISPATCHER
 from aurora_actors.client.protocol import STORAGE
 from aurora_actors.client.query import Query
-from aurora_actors.client.transaction import Transaction, run_transaction
+from aurora_actors.client.retrying import run_transaction
+from aurora_actors.client.transaction import Transaction
+from aurora_actors.client.upkeep import UpkeepHandle
 from aurora_actors.client.watching import ListeningHandle
 from aurora_actors.errors import InternalError, UsageError, ValidationError
 from aurora_actors.messages.base import Message
@@ -58,7 +60,7 @@ T = TypeVar("T")
 INDEX_BUILDER = "index_builder"
 
 
-class Aurora(ListeningHandle):
+class Aurora(ListeningHandle, UpkeepHandle):
     """A database: ``async with Aurora.open("myapp.db") as db``.
 
     Any number of tasks may use it at once. Every method takes ``timeout`` in seconds
@@ -209,8 +211,8 @@ class Aurora(ListeningHandle):
         if session.cancel_point is not None:
             await session.cancel_point()
         if isinstance(collection, str):
-            return session.lookup.get(collection, document_id, document_of)
-        found = session.lookup.get(name_of(collection), document_id, document_of)
+            return session.lookup.get(collection, document_id)
+        found = session.lookup.get(name_of(collection), document_id)
         return None if found is None else found.to(collection)
 
     async def update_document(

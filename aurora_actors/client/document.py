@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias, TypeVar
 
 from aurora_actors.schema.models import from_document
-from aurora_actors.schema.record import unpack_record
+from aurora_actors.schema.record import RECORD_HEAD, unpack_record
 from aurora_actors.schema.values import Buffer, decode_document
 
-__all__ = ["Document", "FieldValue", "document_of"]
+__all__ = ["Document", "FieldValue", "document_of", "document_with_id"]
 
 M = TypeVar("M")
 
@@ -76,6 +76,12 @@ class Document:
     def to_dict(self) -> dict[str, FieldValue]:
         """The fields with the id among them, as a new dict."""
         return {"id": self.id, **self.data}
+
+
+def document_with_id(document_id: str, record: Buffer) -> Document:
+    """Decode a record that was found by its id: the id need not be read again."""
+    data = decode_document(record[RECORD_HEAD + record[8] :])
+    return Document(document_id, data, int.from_bytes(record[:8], "big"))
 
 
 def document_of(record: Buffer) -> Document:

@@ -49,6 +49,7 @@ class Reader(Pending):
         place: The batch taken last, behind which it resumes.
         lagged: It was cut off.
         beat: The LSN of a heartbeat not yet taken, or 0.
+        timed_out: Its deadline has passed.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Reader(Pending):
         "place",
         "raises_on_lag",
         "request",
+        "timed_out",
         "wants_beats",
     )
 
@@ -88,6 +90,7 @@ class Reader(Pending):
         self.place: Batch[Any] | None = None
         self.lagged = False
         self.beat = 0
+        self.timed_out = False
 
     @property
     def has_news(self) -> bool:
@@ -95,7 +98,8 @@ class Reader(Pending):
         feed = self.feed
         if feed is not None and self.next_batch < feed.next_batch:
             return True
-        return bool(self.own or self.lagged or self.beat or self.done)
+        waiting = self.own or self.lagged or self.beat
+        return bool(waiting or self.done or self.timed_out)
 
     @property
     def newest(self) -> str | None:

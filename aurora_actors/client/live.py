@@ -25,9 +25,14 @@ import msgspec
 
 from aurora_actors.client.batch import items_after
 from aurora_actors.client.feeds import DISPATCHER, Feed, Reader
-from aurora_actors.client.requests import Call, Pending
+from aurora_actors.client.requests import NO_DEADLINE, Call, Pending
 from aurora_actors.client.updates import Heartbeat
-from aurora_actors.errors import AuroraError, InternalError, LaggedError
+from aurora_actors.errors import (
+    AuroraError,
+    InternalError,
+    LaggedError,
+    TimeoutError_,
+)
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.reactive import (
     GrantEvents,
@@ -52,6 +57,7 @@ class LiveFeeds:
         number: Gives the next request number.
         put: Queues (destination, number, message, size) to be sent.
         tell: Notes that a reader has news.
+        hurry: Notes that something is due at a time.
     """
 
     def __init__(
@@ -59,10 +65,13 @@ class LiveFeeds:
         number: Callable[[], int],
         put: Callable[[str, int, Message, int], None],
         tell: Callable[[Pending], None],
+        hurry: Callable[[float], None],
     ) -> None:
         self._new_number = number
         self._put = put
         self._tell = tell
+        self._hurry = hurry
+        self._timed: dict[Reader, None] = {}
         self._feeds: dict[int, Feed] = {}
         self._shared: dict[Hashable, Feed] = {}
         self._has_failed = False
@@ -82,7 +91,7 @@ class LiveFeeds:
     def confirm(self, number: int, reply: Subscribed) -> None:
         """A subscription exists; without a first result it begins at ``reply.lsn``."""
         feed = self._feeds.get(number)
-        if feed is not None:
+        if feed is not None and feed.call is not None:
             since = feed.begin(reply)
             for reader in feed.readers:
                 reader.request = msgspec.structs.replace(reader.request, since=since)
@@ -249,6 +258,34 @@ class LiveFeeds:
                 reader.beat = feed.lsn
                 del feed.parked[reader]
                 self._tell(reader)
+
+    # -------------------------------------------------------------- deadlines
+    def set_deadline(self, reader: Reader, deadline: float) -> None:
+        """Let a reader wait until ``deadline`` at most."""
+        reader.deadline = deadline
+        self._timed[reader] = None
+        self._hurry(deadline)
+
+    def clear_deadline(self, reader: Reader) -> None:
+        """The wait is over.
+
+        Raises:
+            TimeoutError_: because of its deadline.
+        """
+        if self._timed:
+            self._timed.pop(reader, None)
+        if reader.timed_out:
+            reader.timed_out = False
+            if not reader.has_news:
+                raise TimeoutError_("no event in time")
+
+    def expire(self, now: float) -> float:
+        """Wake those whose deadline has passed; returns the next one."""
+        for reader in [found for found in self._timed if found.deadline <= now]:
+            del self._timed[reader]
+            reader.timed_out = True
+            self._tell(reader)
+        return min((reader.deadline for reader in self._timed), default=NO_DEADLINE)
 
     # -------------------------------------------------------------- trouble
     def reconnect(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from uuid import UUID
 
+from aurora_actors.client.document import Document, document_with_id
 from aurora_actors.errors import ValidationError
 from aurora_actors.messages.query import QuerySpec
 from aurora_actors.query.execute import run_query
@@ -39,9 +40,7 @@ class Lookup:
         self._record = reader.record
         self._snapshot = reader.snapshot
 
-    def get(
-        self, collection: str, document_id: str, convert: Callable[[Buffer], T]
-    ) -> T | None:
+    def get(self, collection: str, document_id: str) -> Document | None:
         """The document with this id.
 
         Raises:
@@ -53,7 +52,7 @@ class Lookup:
                 f"an id must be text, not {type(document_id).__name__}", path="id"
             )
         record = self._record(collection, document_id)
-        return None if record is None else convert(record)
+        return None if record is None else document_with_id(document_id, record)
 
     def find(
         self,

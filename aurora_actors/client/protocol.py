@@ -108,7 +108,9 @@ class ClientProtocol:
         self._outbox = Outbox(name)
         self._news: list[Pending] = []
         self._failure: AuroraError | None = None
-        self.live = LiveFeeds(self._next_number, self._outbox.put, self._note_news)
+        self.live = LiveFeeds(
+            self._next_number, self._outbox.put, self._note_news, self._hurry
+        )
 
     # -------------------------------------------------------------- asking
     def submit(
@@ -341,7 +343,7 @@ class ClientProtocol:
 
     def expire(self, now: float) -> None:
         """Fail what has reached its deadline, and find the next one."""
-        nearest = NO_DEADLINE
+        nearest = self.live.expire(now)
         for pending in [*self._calls.values(), *self._streams.values()]:
             if pending.deadline > now:
                 nearest = min(nearest, pending.deadline)
@@ -369,6 +371,9 @@ class ClientProtocol:
 
     def _note_news(self, pending: Pending) -> None:
         self._news.append(pending)
+
+    def _hurry(self, deadline: float) -> None:
+        self.next_expiry = min(self.next_expiry, deadline)
 
     def _find(self, number: int) -> Pending | None:
         return self._calls.get(number) or self._streams.get(number)

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
+from aurora_actors.client.feeds import Reader
 from aurora_actors.client.protocol import ClientProtocol
-from aurora_actors.client.requests import Call, Pending, Reply, ResultStream
+from aurora_actors.client.requests import Call, Reply, ResultStream
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.query import ResultChunk, RunQuery
 from aurora_actors.messages.supervision import ReadStatus
@@ -60,8 +61,12 @@ class Shell(Protocol):
         """Wait for what was submitted."""
         ...
 
-    async def wait(self, pending: Pending) -> None:
-        """Wait until there is news; a cancellation changes nothing."""
+    async def wait(self, reader: Reader, timeout: float | None = None) -> None:
+        """Wait until there is news; a cancellation changes nothing.
+
+        Raises:
+            TimeoutError_: there was none in time; nothing has changed.
+        """
         ...
 
     def on_core(self, action: Callable[[ClientProtocol], R]) -> R:

@@ -8,23 +8,19 @@ has written nothing ends without a message, and cannot conflict.
 
 from __future__ import annotations
 
-import random
 from collections.abc import (
     AsyncIterable,
-    Awaitable,
     Callable,
     Iterable,
     Mapping,
 )
 from contextlib import aclosing
 from types import TracebackType
-from typing import Final, Self, TypeVar, overload
-
-import msgspec
+from typing import Final, Self, TypeVar, cast, overload
 
 from aurora_actors.client.builder import asked_of
 from aurora_actors.client.bulk import batches_of
-from aurora_actors.client.document import Document, document_of
+from aurora_actors.client.document import Document
 from aurora_actors.client.encoding import encode, encode_all, encode_fields, name_of
 from aurora_actors.client.protocol import STORAGE
 from aurora_actors.client.query import Query
@@ -53,23 +49,19 @@ from aurora_actors.messages.storage import (
 )
 from aurora_actors.query.transaction import (
     Mark,
-    compile_encoded,
     explain_conflict,
+    validated_at,
 )
 from aurora_actors.schema.ids import check_id
 from aurora_actors.schema.patch import encode_patch
-from aurora_actors.storage.conflicts import SnapshotPresent, Validation
 from aurora_actors.storage.transactions import check_transaction_size, commit_size
 
-__all__ = ["Savepoint", "Transaction", "TransactionScope", "run_transaction"]
+__all__ = ["Savepoint", "Transaction", "TransactionScope"]
 
 M = TypeVar("M")
-T = TypeVar("T")
 
 # Changes that storage may look through for one commit, which keeps others waiting.
 _FEW_CHANGES: Final = 256
-_FIRST_PAUSE_S: Final = 0.001
-_LONGEST_PAUSE_S: Final = 0.1
 
 
 class TransactionScope:
@@ -159,8 +151,8 @@ class TransactionScope:
             )
         lookup = session.lookup
         if isinstance(collection, str):
-            return lookup.get(collection, document_id, document_of)
-        found = lookup.get(name_of(collection), document_id, document_of)
+            return lookup.get(collection, document_id)
+        found = lookup.get(name_of(collection), document_id)
         return None if found is None else found.to(collection)
 
     async def update_document(
@@ -325,13 +317,15 @@ class Transaction(TransactionScope):
         with session.reader.snapshot() as snapshot:
             if snapshot.lsn - commit.snapshot_lsn <= _FEW_CHANGES:
                 return commit
-            present = SnapshotPresent(snapshot)
+            steps = validated_at(commit, snapshot)
             try:
-                for _ in Validation(present, commit, compile_encoded).steps():
+                while True:
+                    next(steps)
                     await session.shell.breathe()
+            except StopIteration as end:
+                return cast("Commit", end.value)
             except ConflictError as error:
                 raise explain_conflict(error, commit) from None
-            return msgspec.structs.replace(commit, snapshot_lsn=snapshot.lsn)
 
     async def _commit(self, commit: Commit) -> int:
         size = 512 + commit_size(commit)
@@ -382,31 +376,3 @@ class Savepoint(TransactionScope):
                 await self.rollback()
             except AuroraError:
                 return  # the whole transaction has ended: nothing is left to undo
-
-
-async def run_transaction(
-    outer: Callable[[], Session],
-    function: Callable[[Transaction], Awaitable[T]],
-    retries: int,
-    timeout: float | None,
-) -> T:
-    """Run ``function`` in a transaction; again, up to ``retries`` times, on a conflict.
-
-    A unique value that was taken between the check and the commit is a conflict here,
-    too: run again, ``function`` meets it where it can do something about it. Pauses
-    are random up to a bound that doubles each time ("full jitter": Brooker, Exponential
-    Backoff And Jitter, 2015), so that those who have met do not meet again.
-    """
-    attempt = 0
-    while True:
-        transaction = Transaction(outer, timeout)
-        try:
-            async with transaction:
-                return await function(transaction)
-        except AuroraError as error:
-            again = isinstance(error, ConflictError) or transaction.was_refused
-            if not again or attempt >= retries:
-                raise
-        bound = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt)
-        await outer().shell.pause(random.uniform(0.0, bound))  # noqa: S311 - no secret
-        attempt += 1

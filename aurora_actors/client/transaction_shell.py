@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 from uuid import UUID
 
+from aurora_actors.client.document import Document, document_of
 from aurora_actors.client.requests import NO_DEADLINE, Call, Reply, ResultStream
 from aurora_actors.client.session import Session
 from aurora_actors.client.transaction_state import OpenTransaction
@@ -82,10 +83,13 @@ class TransactionLookup:
     def __init__(self, opened: OpenTransaction) -> None:
         self._opened = opened
 
-    def get(
+    def get(self, collection: str, document_id: str) -> Document | None:
+        """The document with this id."""
+        return self._get(collection, document_id, document_of)
+
+    def _get(
         self, collection: str, document_id: str, convert: Callable[[Buffer], T]
     ) -> T | None:
-        """The document with this id."""
         with self._opened as view:
             record = view.get(collection, document_id)
             return None if record is None else convert(record)
@@ -97,7 +101,7 @@ class TransactionLookup:
         value = str(term.value) if isinstance(term.value, UUID) else term.value
         if term.field != "id" or term.op != "eq" or not isinstance(value, str):
             return None
-        found = self.get(collection, value, convert)
+        found = self._get(collection, value, convert)
         return [] if found is None else [found]
 
     def find(

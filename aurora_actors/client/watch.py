@@ -61,6 +61,7 @@ class Events(AsyncIterator[E], Generic[E]):
         self._turns = 0
         self._since = request.since
         self._is_open = False
+        self._patience_s: float | None = None
         self._shell: Shell
 
     # -------------------------------------------------------------- life
@@ -104,6 +105,10 @@ class Events(AsyncIterator[E], Generic[E]):
             self._shell.on_core(lambda core: core.live.leave(reader))
 
     # -------------------------------------------------------------- reading
+    def wait_at_most(self, seconds: float | None) -> None:
+        """Let waits fail with ``TimeoutError_`` after so long; for those who block."""
+        self._patience_s = seconds
+
     def __aiter__(self) -> Self:
         return self
 
@@ -125,7 +130,7 @@ class Events(AsyncIterator[E], Generic[E]):
             await self._shell.breathe()
         while not self._refill():
             self._turns = 0
-            await self._shell.wait(self._reader)
+            await self._shell.wait(self._reader, self._patience_s)
 
     def _refill(self) -> bool:
         """Get the next events if there are some; else the reader is told of them."""
@@ -149,11 +154,12 @@ class Events(AsyncIterator[E], Generic[E]):
         When nothing waits, it is as new as the last heartbeat. ``None`` before the
         first event of a watch that has not begun with a token.
         """
-        if self._at:
-            if self._at < len(self._items) or self._reader.feed is None:
-                return self._token_of(self._items[self._at - 1])
-            return self._reader.newest or self._token_of(self._items[self._at - 1])
-        return self._since
+        if self._at < len(self._items):
+            return self._token_of(self._items[self._at - 1]) if self._at else self._since
+        newest = self._reader.newest
+        if newest is None and self._items:
+            newest = self._token_of(self._items[-1])
+        return newest or self._since
 
     @property
     def lsn(self) -> int:

@@ -20,6 +20,8 @@ __all__ = [
     "CollectionDefined",
     "Commit",
     "Committed",
+    "Compact",
+    "Compacted",
     "DefineCollection",
     "DeleteDocument",
     "DropCollection",
@@ -130,6 +132,10 @@ class Checkpoint(Message, frozen=True, kw_only=True, tag="storage.checkpoint"):
     """Sync the data file and trim the log behind it."""
 
 
+class Compact(Message, frozen=True, kw_only=True, tag="storage.compact"):
+    """Write the data file anew, without free pages; answered when that is done."""
+
+
 class ReadStatistics(Message, frozen=True, kw_only=True, tag="storage.statistics"):
     """Ask for the actor's counters."""
 
@@ -210,7 +216,13 @@ class AwaitChanges(Message, frozen=True, kw_only=True, tag="storage.await_change
 
 Operation: TypeAlias = Part | Commit
 StorageRequest: TypeAlias = (
-    Operation | SyncLog | Checkpoint | ReadStatistics | ForgetClient | AwaitChanges
+    Operation
+    | SyncLog
+    | Checkpoint
+    | Compact
+    | ReadStatistics
+    | ForgetClient
+    | AwaitChanges
 )
 
 
@@ -262,6 +274,20 @@ class LogSynced(Message, frozen=True, kw_only=True, tag="storage.synced"):
     lsn: int
 
 
+class Compacted(Message, frozen=True, kw_only=True, tag="storage.compacted"):
+    """The data file has been written anew.
+
+    Attributes:
+        before_bytes: How long it was.
+        after_bytes: How long it is.
+        seconds: How long it took; reads went on, and writes but for moments.
+    """
+
+    before_bytes: int
+    after_bytes: int
+    seconds: float
+
+
 class Statistics(Message, frozen=True, kw_only=True, tag="statistics"):
     """Counters of one actor, by name."""
 
@@ -274,6 +300,7 @@ StorageReply: TypeAlias = (
     | CollectionDefined
     | LogSynced
     | LogAdvanced
+    | Compacted
     | Statistics
     | Failure
 )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from time import perf_counter
 from typing import Final, cast
@@ -26,12 +27,15 @@ import msgspec
 from aurora_actors.messages.query import QuerySpec, ResultMode
 from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.check import check_query
+from aurora_actors.query.choose import Aids, choose
+from aurora_actors.query.describe import describe_predicate
+from aurora_actors.query.index_order import IndexOrder, TooManyReadError
 from aurora_actors.query.loops import Want
 from aurora_actors.query.ordering import MOST_SELECTED, Hit, Sorter
-from aurora_actors.query.plan import Plan, PlanStep, choose_access, plan_query
+from aurora_actors.query.plan import CALLER_ROWS, Plan, PlanStep, plan_query
 from aurora_actors.query.predicate import Predicate, decode_predicate
 from aurora_actors.query.projection import projection
-from aurora_actors.query.scan import Finish, Pace, Scan
+from aurora_actors.query.scan import Finish, Pace
 from aurora_actors.storage.reader import Snapshot
 
 __all__ = ["Execution", "explain_query", "matching_rows", "run_query"]
@@ -39,6 +43,7 @@ __all__ = ["Execution", "explain_query", "matching_rows", "run_query"]
 CHUNK_BYTES: Final = 256 << 10
 MEMORY_LIMIT: Final = 512 << 20
 _SORTED_AT_ONCE: Final = 2048
+_RUN: Final = 1024
 
 
 class Execution:
@@ -53,7 +58,7 @@ class Execution:
         self,
         snapshot: Snapshot,
         spec: QuerySpec,
-        cache: DocumentCache | None,
+        aids: Aids,
         memory_limit: int,
     ) -> None:
         predicate = decode_predicate(spec.predicate) if spec.predicate else None
@@ -63,11 +68,11 @@ class Execution:
         self._spec = spec
         self._info = info
         self._predicate: Predicate | None = predicate
-        access = choose_access(info.definition, predicate)
         if _sorts_many(spec):
-            # Sorting needs the ids, which the columns have not.
-            cache = None
-        self._scan = Scan(snapshot, info, access, cache)
+            # Sorting needs the ids, which the cache has not.
+            aids = replace(aids, cache=None)
+        self._choice = choose(snapshot, info, spec, predicate, aids)
+        self._scan = self._choice.scan
         self._memory_limit = memory_limit
         self._done: list[PlanStep] = []
 
@@ -75,13 +80,29 @@ class Execution:
     def plan(self) -> Plan:
         """How the query is answered; with real numbers for what has been done."""
         spec, info = self._spec, self._info
+        choice = self._choice
         plan = plan_query(info.definition, spec, self._predicate, info.count)
+        estimate = plan.estimated_rows
+        if choice.estimate is not None:
+            estimate = min(choice.estimate, estimate if spec.limit else info.count)
+        ordered = choice.ordered
+        read = self._scan.rows_read + (0 if ordered is None else ordered.rows_read)
         return msgspec.structs.replace(
             plan,
+            access=choice.kind,
+            where="caller" if self.is_short else "executor",
+            index_field=choice.field,
+            filter=describe_predicate(choice.residual),
+            estimated_rows=estimate,
             actual_rows=self.count,
-            rows_read=self._scan.rows_read,
+            rows_read=read,
             steps=list(self._done),
         )
+
+    @property
+    def is_short(self) -> bool:
+        """Whether so little is read that the caller may run the query itself."""
+        return self._choice.bound <= CALLER_ROWS
 
     def steps(self) -> Generator[list[bytes]]:
         """Run the query; gives records in result order, in lists of up to 256 KiB.
@@ -154,6 +175,13 @@ class Execution:
         if spec.limit == 0:
             return
         stop = None if spec.limit is None else spec.offset + spec.limit
+        if self._choice.ordered is not None:
+            try:
+                yield from self._in_index_order(self._choice.ordered, stop)
+            except TooManyReadError:
+                yield []
+            else:
+                return
         sorter = Sorter(spec.order, stop, scan.record, self._memory_limit)
         total, seconds = 0, 0.0
         with closing(
@@ -178,6 +206,31 @@ class Execution:
             given += len(part)
             yield part
         self._note("sort", given, seconds + pace.elapsed)
+
+    def _in_index_order(
+        self, ordered: IndexOrder, stop: int | None
+    ) -> Generator[list[int]]:
+        """The rows of the results as an index orders them."""
+        offset = self._spec.offset
+        found: list[int] = []
+        given = 0
+        started = perf_counter()
+        with closing(ordered.rows()) as rows:
+            for row in rows:
+                if row is None:
+                    yield []
+                    continue
+                found.append(row)
+                if len(found) == stop:
+                    break
+                if stop is None and len(found) >= _RUN and offset < len(found):
+                    # Nothing is given before it is sure that the order can be kept up.
+                    given += len(found) - offset
+                    yield found[offset:]
+                    found, offset = [], 0
+        self._note("index order", given + len(found), perf_counter() - started)
+        if found[offset:]:
+            yield found[offset:]
 
     def _sorted_records(self) -> Generator[list[object]]:
         finish, record = self._finish(), self._scan.record
@@ -239,6 +292,7 @@ def run_query(
     *,
     cache: DocumentCache | None = None,
     memory_limit: int = MEMORY_LIMIT,
+    aids: Aids | None = None,
 ) -> Execution:
     """Check and plan a query; nothing is read until its steps are taken.
 
@@ -247,16 +301,22 @@ def run_query(
         spec: The query.
         cache: Decoded columns of earlier scans in this process.
         memory_limit: How many bytes sorting may use.
+        aids: Indexes, columns and ``cache`` together; they make no difference but in
+            time. The index snapshot is the older one, and stays open as long.
 
     Raises:
         CollectionNotFoundError: there is no such collection.
         InvalidFilterError: the query does not make sense for the collection.
     """
-    return Execution(snapshot, spec, cache, memory_limit)
+    return Execution(snapshot, spec, aids or Aids(cache=cache), memory_limit)
 
 
 def matching_rows(
-    snapshot: Snapshot, spec: QuerySpec, *, cache: DocumentCache | None = None
+    snapshot: Snapshot,
+    spec: QuerySpec,
+    *,
+    cache: DocumentCache | None = None,
+    aids: Aids | None = None,
 ) -> Iterator[list[int]]:
     """The row ids of what a query gives, in steps of a few milliseconds.
 
@@ -264,11 +324,15 @@ def matching_rows(
         CollectionNotFoundError: there is no such collection.
         InvalidFilterError: the query does not make sense for the collection.
     """
-    return Execution(snapshot, spec, cache, MEMORY_LIMIT).rows()
+    return run_query(snapshot, spec, cache=cache, aids=aids).rows()
 
 
 def explain_query(
-    snapshot: Snapshot, spec: QuerySpec, *, cache: DocumentCache | None = None
+    snapshot: Snapshot,
+    spec: QuerySpec,
+    *,
+    cache: DocumentCache | None = None,
+    aids: Aids | None = None,
 ) -> Plan:
     """Run a query to its end, throw the result away, and tell how it went.
 
@@ -276,7 +340,7 @@ def explain_query(
         CollectionNotFoundError: there is no such collection.
         InvalidFilterError: the query does not make sense for the collection.
     """
-    execution = run_query(snapshot, spec, cache=cache)
+    execution = run_query(snapshot, spec, cache=cache, aids=aids)
     for _ in execution.steps():
         pass
     return execution.plan

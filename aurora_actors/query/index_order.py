@@ -18,7 +18,7 @@ from pyroaring import BitMap64
 
 from aurora_actors.errors import CorruptionError
 from aurora_actors.indexing.index import Index
-from aurora_actors.indexing.keys import LONGEST_KEY, value_key
+from aurora_actors.indexing.keys import LONGEST_KEY, compound_key, value_key
 from aurora_actors.indexing.ranges import KeyRange
 from aurora_actors.messages.query import OrderKey
 from aurora_actors.query.compile import compile_predicate
@@ -54,8 +54,10 @@ class IndexOrder:
         snapshot: The data.
         info: The collection.
         derived: The delta, and what is known of the order of ids.
-        index: An index whose first field is the first order key's.
+        index: The index.
         order: The order.
+        covered: By how many of the order keys, from the first, the keys of the index
+            order what ``keys`` leaves; they all go in one direction.
         keys: The keys that the predicate leaves.
         predicate: The whole predicate, for the delta.
         residual: What of it the keys do not answer.
@@ -73,6 +75,7 @@ class IndexOrder:
         *,
         index: Index,
         order: Sequence[OrderKey],
+        covered: int,
         keys: KeyRange,
         predicate: Predicate | None,
         residual: Predicate | None,
@@ -84,6 +87,7 @@ class IndexOrder:
         self._derived = derived
         self._index = index
         self._order = order
+        self._covers_all = covered == len(order)
         self._keys = keys
         self._predicate = predicate
         self._matches = None if residual is None else compile_predicate(residual)
@@ -102,8 +106,7 @@ class IndexOrder:
             if changed:
                 rows = array("Q", [row for row in rows if row not in changed])  # noqa: PLW2901
             # A truncated key stands for several values.
-            whole = len(key) + _PREFIX_BYTES <= LONGEST_KEY + _PREFIX_BYTES
-            if len(self._order) == 1 and whole:
+            if self._covers_all and len(key) <= LONGEST_KEY:
                 yield from self._by_id(rows, documents)
             else:
                 yield from self._sorted(rows, documents)
@@ -112,7 +115,7 @@ class IndexOrder:
     def _groups(
         self, *, descending: bool
     ) -> Iterator[tuple[bytes, array[int], list[_Document]]]:
-        """The keys with their rows and the delta's documents, in the order's direction."""
+        """The keys in order, each with its rows and the delta's documents."""
         waiting = self._delta(descending=descending)
         nothing: array[int] = array("Q")
         for key, rows in self._index.scan(self._keys, descending=descending):
@@ -128,14 +131,17 @@ class IndexOrder:
 
     def _delta(self, *, descending: bool) -> deque[tuple[bytes, list[_Document]]]:
         groups: dict[bytes, list[_Document]] = {}
-        field = self._index.fields[0]
         found = self._derived.delta_documents(self._predicate)
         self.rows_read += len(self._derived.changed)
         for row, name, fields in found:
-            key = value_key(get_path(fields, field))
+            key = self._key_of(fields)
             key += bytes(-(len(key) + _PREFIX_BYTES) % _WORD)
             groups.setdefault(key, []).append(_Document(row, name, fields))
         return deque(sorted(groups.items(), reverse=descending, key=_key))
+
+    def _key_of(self, fields: dict[str, object]) -> bytes:
+        values = [get_path(fields, name) for name in self._index.fields]
+        return value_key(values[0]) if len(values) == 1 else compound_key(values)
 
     # -------------------------------------------------------------- within a group
     def _by_id(
@@ -143,8 +149,10 @@ class IndexOrder:
     ) -> Generator[int | None]:
         """A group whose values are equal: by id."""
         disordered = self._derived.disordered
+        nothing: Sequence[int] = ()
+        regular: Sequence[int]
         if disordered is None:
-            irregular, regular = list(rows), []
+            irregular, regular = list(rows), nothing
         else:
             apart = disordered & BitMap64(rows) if disordered else disordered
             irregular = list(apart)

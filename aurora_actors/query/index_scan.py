@@ -23,7 +23,7 @@ from aurora_actors.query.selection import Selector
 from aurora_actors.query.sources import RowSource
 from aurora_actors.storage.reader import CollectionInfo, Snapshot
 
-__all__ = ["IndexScan", "records_of"]
+__all__ = ["IndexScan", "read_rows", "records_of"]
 
 _CHUNK: Final = 8192
 _FIRST_FETCH: Final = 32
@@ -59,12 +59,11 @@ class IndexScan(Scan):
         yield []
         if exact and want in {Want.NOTHING, Want.ROW}:
             for at in range(0, len(rows), _CHUNK):
-                part: list[object] = rows[at : at + _CHUNK].to_array().tolist()
-                yield part
+                yield [*rows[at : at + _CHUNK].to_array()]
             return
         residual = None if exact else self._predicate
         loop = RecordLoop(residual, want, order)
-        yield from self._read(rows, loop, finish, bound)
+        yield from read_rows(self, rows, loop, finish, bound)
 
     def _rows(self) -> tuple[RowSet, bool]:
         derived, predicate = self._derived, self._predicate
@@ -78,26 +77,28 @@ class IndexScan(Scan):
             self.rows_read += len(derived.changed)
         return rows, exact
 
-    def _read(
-        self,
-        rows: RowSet,
-        loop: RecordLoop,
-        finish: Finish,
-        bound: Callable[[], Bound],
-    ) -> Generator[list[object]]:
-        pace = Pace()
-        before, seconds = self.rows_read, self.seconds
-        source = RowSource(self._info, records_of(self._snapshot, self._info, rows))
-        try:
-            while not source.done:
-                pace.start()
-                found = take_batch(source, loop, pace.size, finish, bound())
-                pace.stop(sum(len(f) for f in found if isinstance(f, bytes)))
-                self.rows_read = before + source.taken
-                self.seconds = seconds + pace.elapsed
-                yield found
-        finally:
-            source.close()
+
+def read_rows(
+    scan: Scan,
+    rows: RowSet,
+    loop: RecordLoop,
+    finish: Finish,
+    bound: Callable[[], Bound],
+) -> Generator[list[object]]:
+    """Run ``loop`` over the documents of ``rows``, counting and timing in ``scan``."""
+    pace = Pace()
+    before, seconds = scan.rows_read, scan.seconds
+    source = RowSource(scan.info, records_of(scan.snapshot, scan.info, rows))
+    try:
+        while not source.done:
+            pace.start()
+            found = take_batch(source, loop, pace.size, finish, bound())
+            pace.stop(sum(len(item) for item in found if isinstance(item, bytes)))
+            scan.rows_read = before + source.taken
+            scan.seconds = seconds + pace.elapsed
+            yield found
+    finally:
+        source.close()
 
 
 def records_of(

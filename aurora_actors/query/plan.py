@@ -35,12 +35,20 @@ __all__ = [
     "encode_plan",
     "is_short",
     "plan_query",
+    "row_bound",
 ]
 
 CALLER_ROWS: Final = 256
 """A query that reads no more documents than this may run in the caller's process."""
 
-AccessKind: TypeAlias = Literal["primary_key", "unique_lookup", "document_scan"]
+AccessKind: TypeAlias = Literal[
+    "primary_key",
+    "unique_lookup",
+    "index",
+    "index_order",
+    "column_scan",
+    "document_scan",
+]
 
 
 class Access(msgspec.Struct, frozen=True):
@@ -197,7 +205,7 @@ def plan_query(
 ) -> Plan:
     """Plan a query without running it."""
     access = choose_access(definition, predicate)
-    bound = _row_bound(spec, access, collection_count)
+    bound = row_bound(spec, access, collection_count)
     matching = _estimate(access, collection_count)
     wanted = max(0.0, matching - spec.offset)
     if spec.limit is not None:
@@ -227,10 +235,10 @@ def is_short(
 ) -> bool:
     """Whether a query surely reads so little that the caller may run it itself."""
     access = choose_access(definition, predicate)
-    return _row_bound(spec, access, collection_count) <= CALLER_ROWS
+    return row_bound(spec, access, collection_count) <= CALLER_ROWS
 
 
-def _row_bound(spec: QuerySpec, access: Access, count: int) -> int:
+def row_bound(spec: QuerySpec, access: Access, count: int) -> int:
     """How many documents are read at most."""
     if access.kind != "document_scan":
         return min(count, len(access.values))

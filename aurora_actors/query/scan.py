@@ -21,7 +21,7 @@ from aurora_actors.query.sources import CollectionSource, RowSource, Source
 from aurora_actors.schema.values import DECODE_FAULTS
 from aurora_actors.storage.reader import CollectionInfo, Snapshot
 
-__all__ = ["Finish", "Pace", "Scan"]
+__all__ = ["Finish", "Pace", "Scan", "take_batch", "unbounded"]
 
 Finish: TypeAlias = Callable[[memoryview], bytes]
 
@@ -64,7 +64,8 @@ class Pace:
             at = part.stop
 
 
-def _unbounded() -> Bound:
+def unbounded() -> Bound:
+    """Every value is of interest."""
     return UNBOUNDED
 
 
@@ -72,6 +73,8 @@ class Scan:
     """Reads what an access finds, and passes on what matches.
 
     Attributes:
+        snapshot: What is read.
+        info: The collection.
         name: What is done, for the plan.
         rows_read: The documents read or tested so far.
         seconds: The time it has taken so far.
@@ -87,8 +90,8 @@ class Scan:
         self.name = access.kind.replace("_", " ")
         self.rows_read = 0
         self.seconds = 0.0
-        self._snapshot = snapshot
-        self._info = info
+        self.snapshot = snapshot
+        self.info = info
         self._access = access
         self._cache = cache
 
@@ -98,7 +101,7 @@ class Scan:
         order: Sequence[OrderKey] = (),
         *,
         finish: Finish = bytes,
-        bound: Callable[[], Bound] = _unbounded,
+        bound: Callable[[], Bound] = unbounded,
     ) -> Generator[list[object]]:
         """What is wanted of the matches, in the order of rows.
 
@@ -111,7 +114,7 @@ class Scan:
         cache = self._usable_cache(order)
         if cache is not None:
             columns = ColumnLoop(self._access.residual, _column_want(want), order)
-            if cache.admits(self._info, columns.fields):
+            if cache.admits(self.info, columns.fields):
                 self.name = "scan of cached columns"
                 found = self._from_columns(cache, columns, bound)
                 wanted = want is Want.RECORD
@@ -134,7 +137,7 @@ class Scan:
     def _from_records(
         self, loop: RecordLoop, finish: Finish, bound: Callable[[], Bound]
     ) -> Generator[list[object]]:
-        snapshot, info = self._snapshot, self._info
+        snapshot, info = self.snapshot, self.info
         pace = Pace()
         source: Source
         if self._access.kind == "document_scan":
@@ -146,7 +149,7 @@ class Scan:
         try:
             while not source.done:
                 pace.start()
-                found = _take(source, loop, pace.size, finish, bound())
+                found = take_batch(source, loop, pace.size, finish, bound())
                 pace.stop(sum(map(_length, found)))
                 self.rows_read, self.seconds = source.taken, pace.elapsed
                 yield found
@@ -155,7 +158,7 @@ class Scan:
 
     def _look_up(self, rows: set[int], pace: Pace) -> Generator[list[object]]:
         """Collect the rows that the access names; gives empty batches meanwhile."""
-        snapshot, info, access = self._snapshot, self._info, self._access
+        snapshot, info, access = self.snapshot, self.info, self._access
         field = str(access.field)
         for at in pace.parts(len(access.values)):
             pace.start()
@@ -176,7 +179,7 @@ class Scan:
     ) -> Generator[list[object]]:
         pace = Pace()
         started = perf_counter()
-        for block in cache.blocks(self._snapshot, self._info, loop.fields):
+        for block in cache.blocks(self.snapshot, self.info, loop.fields):
             columns = [block.columns[name] for name in loop.fields]
             self.seconds += perf_counter() - started
             for at in pace.parts(len(block.rows)):
@@ -211,18 +214,23 @@ class Scan:
             CorruptionError: it has not.
         """
         assert isinstance(row, int)  # noqa: S101 - what loops and sorters give
-        record = self._snapshot.get_row(self._info, row)
+        record = self.snapshot.get_row(self.info, row)
         if record is None:
             raise CorruptionError(
-                f"row {row} of {self._info.name} is in an index but not there",
+                f"row {row} of {self.info.name} is in an index but not there",
                 file="data.mdb",
             )
         return record
 
 
-def _take(
+def take_batch(
     source: Source, loop: RecordLoop, size: int, finish: Finish, bound: Bound
 ) -> list[object]:
+    """Run a loop over the next ``size`` records of a source.
+
+    Raises:
+        CorruptionError: a document cannot be decoded.
+    """
     found: list[object] = []
     try:
         loop.run(source.take(size), source.key, found.append, finish, bound)

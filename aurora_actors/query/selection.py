@@ -232,6 +232,31 @@ class Selector:
         ]
         return min(counts, default=None)
 
+    def covers(self, predicate: Predicate | None) -> bool:
+        """Whether bitmaps alone answer the predicate, exactly and cheaply."""
+        if isinstance(predicate, Or):
+            return all(self.covers(part) for part in predicate.parts)
+        served = [
+            part
+            for candidate in self.candidates(predicate)
+            if candidate.exact and candidate.index.is_bitmaps
+            for part in candidate.parts
+        ]
+        return all(
+            any(part is known for known in served)
+            or (isinstance(part, Or) and self.covers(part))
+            for part in conjuncts(predicate)
+        )
+
+    def fields(self, predicate: Predicate | None) -> list[str]:
+        """The fields of the indexes that have something to say."""
+        names = [", ".join(c.index.fields) for c in self.candidates(predicate)]
+        parts = predicate.parts if isinstance(predicate, Or) else conjuncts(predicate)
+        for part in parts:
+            if isinstance(predicate, Or) or isinstance(part, Or):
+                names += self.fields(part)
+        return list(dict.fromkeys(names))
+
     def select(self, predicate: Predicate | None) -> Selection | None:
         """The rows that match, or may; ``None`` when no index can say anything."""
         if isinstance(predicate, Or):

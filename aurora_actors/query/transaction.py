@@ -5,15 +5,8 @@ mutation in the query language. Synchronous; what takes longer comes in steps. T
 outcome is a :class:`~aurora_actors.messages.storage.Commit`, which storage compares
 with the state it finds and applies whole or not at all.
 
-What is noted as read, and no more:
-
-* a document read by id, or whose presence or absence an answer has told: its version;
-* a query: its predicate, which stands for everything it could have found;
-* a refusal that the caller has seen: what caused it.
-
 A change of a document that was never read is not a reading of it: two transactions that
-each add 1 to a counter do not conflict. It becomes one with the first answer that
-depends on it.
+each add 1 to a counter do not conflict. What is one, ``query.readset`` knows.
 """
 
 from __future__ import annotations
@@ -21,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from typing import Final, NamedTuple, TypeAlias
 
+import msgspec
+
 from aurora_actors.errors import (
     AuroraError,
     CollectionExistsError,
-    CollectionNotFoundError,
     ConflictError,
     UniqueViolationError,
 )
@@ -38,8 +32,6 @@ from aurora_actors.messages.storage import (
     DeleteDocument,
     InsertDocuments,
     Part,
-    PointRead,
-    RangeRead,
     ReplaceDocument,
     UpdateDocument,
     UpsertDocument,
@@ -47,29 +39,34 @@ from aurora_actors.messages.storage import (
 from aurora_actors.query.compile import Matcher, compile_predicate
 from aurora_actors.query.describe import describe_predicate
 from aurora_actors.query.execute import Execution, run_query
-from aurora_actors.query.plan import choose_access
-from aurora_actors.query.predicate import Compare, decode_predicate, encode_predicate
+from aurora_actors.query.predicate import decode_predicate
+from aurora_actors.query.readset import ReadSet
 from aurora_actors.schema.record import record_ids
-from aurora_actors.schema.types import Kind, decode_definition
+from aurora_actors.schema.types import decode_definition
 from aurora_actors.storage.catalog import Collection
+from aurora_actors.storage.conflicts import SnapshotPresent, Validation
 from aurora_actors.storage.operations import Operations
 from aurora_actors.storage.overlay import Overlay
 from aurora_actors.storage.reader import CollectionInfo, Snapshot
 from aurora_actors.storage.transactions import (
     check_transaction_size,
     operation_size,
-    point_size,
 )
 from aurora_actors.storage.writeset import Savepoint
 
-__all__ = ["Mark", "TransactionView", "compile_encoded", "explain_conflict"]
+__all__ = [
+    "Mark",
+    "TransactionView",
+    "compile_encoded",
+    "explain_conflict",
+    "validated_at",
+]
 
 _Document: TypeAlias = (
     UpdateDocument | UpsertDocument | ReplaceDocument | DeleteDocument
 )
 _DOCUMENT: Final = (UpdateDocument, UpsertDocument, ReplaceDocument, DeleteDocument)
 _BLIND: Final = (UpdateDocument, UpsertDocument)
-_PLAIN: Final = frozenset({Kind.STRING, Kind.INT, Kind.FLOAT, Kind.BOOL, Kind.UUID})
 _STEP: Final = 64
 
 
@@ -112,10 +109,7 @@ class TransactionView:
         self._max_bytes = max_bytes
         self._operations: list[Part] = []
         self._written_bytes = self._read_bytes = 0
-        self._points: dict[tuple[str, str], int] = {}
-        self._ranges: dict[tuple[str, bytes], None] = {}
-        # Documents changed without having been read, with the versions changed.
-        self._unread: dict[tuple[str, str], int] = {}
+        self._reads = ReadSet(self.overlay, self._grow)
 
     @property
     def has_written(self) -> bool:
@@ -134,8 +128,8 @@ class TransactionView:
             CollectionNotFoundError: there is no such collection.
             LimitExceededError: the transaction has become too large.
         """
-        info = self._find(collection)
-        self._note_point(info, document_id)
+        info = self._reads.find(collection)
+        self._reads.point(info, document_id)
         return self.overlay.get(info, document_id)
 
     def collection(self, name: str) -> CollectionInfo:
@@ -144,7 +138,7 @@ class TransactionView:
         Raises:
             CollectionNotFoundError: there is no such collection.
         """
-        return self._find(name)
+        return self._reads.find(name)
 
     def run(self, spec: QuerySpec, *, at_once: bool = False) -> Execution:
         """A query over the snapshot and what has been written so far.
@@ -160,8 +154,8 @@ class TransactionView:
         return run_query(self._prepare(spec, at_once=at_once), spec)
 
     def _prepare(self, spec: QuerySpec, *, at_once: bool) -> Snapshot:
-        info = self._find(spec.collection)
-        self._note_query(info, spec.predicate)
+        info = self._reads.find(spec.collection)
+        self._reads.query(info, spec.predicate)
         return self.overlay if at_once else self.overlay.frozen()
 
     # -------------------------------------------------------------- writing
@@ -182,12 +176,12 @@ class TransactionView:
         if isinstance(request, DefineCollection):
             reply = self._define(request)
         else:
-            info = self._find(request.collection)
+            info = self._reads.find(request.collection)
             if isinstance(request, _DOCUMENT) and not covered:
                 reply = self._change_one(info, request)
             else:
                 if isinstance(request, ChangeMatching):
-                    self._note_query(info, request.predicate)
+                    self._reads.query(info, request.predicate)
                 reply = self._carry_out(info, request)
         self._operations.append(request)
         self._written_bytes = size
@@ -206,29 +200,26 @@ class TransactionView:
 
     def _note_presence(self, name: str) -> None:
         # No document has this id: nothing but the end of the collection conflicts.
-        self._note_point(self.overlay.collection(name), "")
+        self._reads.point(self.overlay.collection(name), "")
 
     def _change_one(self, info: CollectionInfo, request: _Document) -> Message:
         is_new = not self.overlay.has_written(info, request.id)
         if isinstance(request, DeleteDocument):
-            self._note_point(info, request.id)  # the answer tells whether it was there
+            self._reads.point(info, request.id)  # the answer tells whether it was there
         try:
             reply = self._carry_out(info, request)
         except AuroraError:
-            self._note_point(info, request.id)
+            self._reads.point(info, request.id)
             raise
         if is_new and isinstance(request, _BLIND):
-            key = (info.name, request.id)
-            if key not in self._points:
-                version = self.overlay.base_version(info, request.id)
-                self._unread[key] = version
+            self._reads.blind(info, request.id)
         return reply
 
     def _carry_out(self, info: CollectionInfo, request: Part) -> Message:
         try:
             return self.overlay.apply(self._apply_to, request)
         except UniqueViolationError as exc:
-            self._note_violation(info, exc)
+            self._reads.violation(info, exc)
             raise
 
     def changing(
@@ -300,77 +291,15 @@ class TransactionView:
         """The request that makes all of it happen."""
         return Commit(
             snapshot_lsn=self.snapshot_lsn,
-            points=[PointRead(*key, lsn) for key, lsn in self._points.items()],
-            ranges=[RangeRead(*key) for key in self._ranges],
+            points=self._reads.points(),
+            ranges=self._reads.ranges(),
             operations=_merged(self._operations),
         )
-
-    # -------------------------------------------------------------- what was read
-    def _find(self, name: str) -> CollectionInfo:
-        try:
-            return self.overlay.collection(name)
-        except CollectionNotFoundError:
-            self._ranges[name, b""] = None
-            raise
-
-    def _note_point(self, info: CollectionInfo, document_id: str) -> None:
-        key = (info.name, document_id)
-        if key in self._points or self.overlay.is_own(info):
-            return
-        if not _is_text(document_id):
-            return  # no document can have this id
-        version = self._unread.pop(key, None)
-        if version is None:
-            if self.overlay.has_written(info, document_id):
-                return
-            version = self.overlay.base_version(info, document_id)
-        self._points[key] = version
-        self._grow(point_size(document_id))
-
-    def _note_query(self, info: CollectionInfo, predicate: bytes) -> None:
-        if predicate:
-            access = choose_access(info.definition, decode_predicate(predicate))
-            if access.kind == "primary_key":
-                for document_id in access.values:
-                    self._note_point(info, str(document_id))
-                return
-        self._note_range(info, predicate)
-
-    def _note_range(self, info: CollectionInfo, predicate: bytes) -> None:
-        name = info.name
-        # How documents look that were changed unread decides what is found.
-        for key in [key for key in self._unread if key[0] == name]:
-            self._note_point(info, key[1])
-        if (name, predicate) not in self._ranges and not self.overlay.is_own(info):
-            self._ranges[name, predicate] = None
-            self._grow(len(predicate) + point_size(name))
-
-    def _note_violation(
-        self, info: CollectionInfo, error: UniqueViolationError
-    ) -> None:
-        """Who holds the value has been told."""
-        if error.field == "id":
-            self._note_point(info, str(error.value))
-            return
-        declared = info.definition.fields.get(error.field or "")
-        predicate = b""
-        if declared is not None and declared.field_type.kind in _PLAIN:
-            term = Compare("eq", error.field or "", error.value)
-            predicate = encode_predicate(term)
-        self._note_range(info, predicate)
 
     def _grow(self, size: int) -> None:
         self._read_bytes += size
         total = self._read_bytes + self._written_bytes
         check_transaction_size(total, self._max_bytes)
-
-
-def _is_text(document_id: str) -> bool:
-    try:
-        document_id.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _change(collection: str, document_id: str, patch: bytes | None) -> Part:
@@ -402,6 +331,21 @@ def _merged(operations: Iterable[Part]) -> list[Part]:
                 )
             )
     return merged
+
+
+def validated_at(commit: Commit, snapshot: Snapshot) -> Generator[None, None, Commit]:
+    """Compare what a transaction has read with a later state, in steps.
+
+    Returns:
+        The same transaction as of the later state: what holds there need be compared
+        only from there on.
+
+    Raises:
+        ConflictError: something it has read has changed.
+    """
+    present = SnapshotPresent(snapshot)
+    yield from Validation(present, commit, compile_encoded).steps()
+    return msgspec.structs.replace(commit, snapshot_lsn=present.lsn)
 
 
 def explain_conflict(error: ConflictError, commit: Commit) -> ConflictError:

@@ -162,6 +162,8 @@ class CatchUp:
         self._is_large = False
         for change in snapshot.changes(feed.cursor, upto):
             self._finish_batches(change.lsn)
+            if change.collection not in feed.names:
+                self._learn_name(snapshot, change)
             self._on_change(change)
             feed.cursor = change.lsn
             count += 1
@@ -173,6 +175,14 @@ class CatchUp:
             self._finish_batches(upto + 1)
             feed.cursor = max(feed.cursor, upto)
         self._desk.counts["changes"] += count
+
+    def _learn_name(self, snapshot: Snapshot, change: Change) -> None:
+        """Find what a collection was called that is not there any more."""
+        self._feed.names[change.collection] = ""
+        for later in snapshot.changes(change.lsn - 1):
+            if later.collection == change.collection and not later.row:
+                self._feed.learn_name(later)
+                return
 
     def _finish_batches(self, lsn: int) -> None:
         """End those resumed batches that do not reach to ``lsn``."""

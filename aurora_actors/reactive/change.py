@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aurora_actors.reactive.matching import Fields
-from aurora_actors.schema.record import record_body, record_id
+from aurora_actors.schema.record import RECORD_HEAD
 from aurora_actors.schema.values import Buffer, decode_document
 from aurora_actors.storage.changes import Change, ChangeKind
 
@@ -67,20 +67,20 @@ class DocumentChange:
     def id(self) -> str:
         """The document's id."""
         record = self.old if self.new is None else self.new
-        return "" if record is None else record_id(record)
+        return "" if record is None else str(record[RECORD_HEAD : RECORD_HEAD + record[8]], "utf-8")
 
     @property
     def old_fields(self) -> Fields | None:
         """The fields before."""
         if self._old_fields is None and self.old is not None:
-            self._old_fields = decode_document(record_body(self.old))
+            self._old_fields = decode_document(self.old[RECORD_HEAD + self.old[8] :])
         return self._old_fields
 
     @property
     def new_fields(self) -> Fields | None:
         """The fields after."""
         if self._new_fields is None and self.new is not None:
-            self._new_fields = decode_document(record_body(self.new))
+            self._new_fields = decode_document(self.new[RECORD_HEAD + self.new[8] :])
         return self._new_fields
 
     @property

@@ -77,4 +77,5 @@ def _join(first: LiveEvent, then: LiveEvent) -> LiveEvent | None:
 
 def event_size(event: LiveEvent) -> int:
     """About how many bytes an event has on the wire."""
-    return 32 + len(event.old or b"") + len(event.new or b"")
+    old, new = event.old, event.new
+    return 32 + (0 if old is None else len(old)) + (0 if new is None else len(new))

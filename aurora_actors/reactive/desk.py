@@ -84,7 +84,7 @@ class Desk:
         subscription: Subscription,
         mode: ChunkMode,
         lsn: int,
-        events: Sequence[LiveEvent] = (),
+        events: list[LiveEvent] | tuple[()] = (),
         skipped: int = 0,
     ) -> bool:
         """Send a chunk that brings the subscription to ``lsn``.
@@ -92,25 +92,29 @@ class Desk:
         Returns:
             Whether there was credit for it; otherwise nothing has happened.
         """
-        if not subscription.may_send:
+        client = subscription.client
+        if subscription.credit <= 0 or client.is_full:
             return False
-        size = _CHUNK_OVERHEAD + sum(map(event_size, events))
+        size = _CHUNK_OVERHEAD
+        for event in events:
+            size += event_size(event)
         chunk = LiveChunk(
             number=subscription.note_sent(size),
             mode=mode,
             base=subscription.cursor,
             lsn=lsn,
             timeline=self.timeline,
-            events=list(events),
+            events=events or [],
             skipped=skipped,
             lost=subscription.lost,
             live=subscription.is_live,
         )
         subscription.cursor = lsn
         subscription.lost = False
-        self.counts["chunks"] += 1
-        self.counts["events"] += len(events)
-        self._send(subscription.client.name, subscription.number, chunk)
+        counts = self.counts
+        counts["chunks"] += 1
+        counts["events"] += len(events)
+        self._send(client.name, subscription.number, chunk)
         return True
 
     def note(self, client: str, message: Message) -> None:

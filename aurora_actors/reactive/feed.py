@@ -7,7 +7,7 @@ group of subscriptions that is catching up. Pure; it reads nothing by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from aurora_actors.messages.reactive import LiveEvent
@@ -16,13 +16,17 @@ from aurora_actors.reactive.listener import Listener
 from aurora_actors.reactive.matching import MatchIndex
 from aurora_actors.reactive.query import LiveQuery
 from aurora_actors.reactive.subscription import Subscription
+from aurora_actors.schema.types import decode_definition
 from aurora_actors.storage.changes import Change, ChangeKind
 
-__all__ = ["Feed", "Source"]
+__all__ = ["Feed", "Source", "Told"]
 
 Source: TypeAlias = LiveQuery | Listener
 _Audience: TypeAlias = dict[Subscription, None]
 _NOBODY: _Audience = {}
+_NONE: dict[LiveQuery, None] = {}
+Told: TypeAlias = Sequence[tuple[Source, list[LiveEvent]]]
+"""Whom a change concerns, and the events it means for each."""
 
 
 class Feed:
@@ -143,39 +147,52 @@ class Feed:
         """Whether anybody may want to know of a change."""
         return change.collection in self._indexes or bool(self._listeners)
 
-    def on_change(self, change: Change) -> Iterator[tuple[Source, list[LiveEvent]]]:
+    def on_change(self, change: Change) -> Told:
         """Work out what a change means; gives each source that it concerns."""
+        is_document = change.kind < ChangeKind.DEFINE
+        if not is_document:
+            self.learn_name(change)
+        index = self._indexes.get(change.collection) if is_document else None
+        if index is None and not self._listeners:
+            return ()
         document = DocumentChange.of(change)
+        told: list[tuple[Source, list[LiveEvent]]] = []
         if self._listeners:
-            yield from self._tell_listeners(change.kind, document)
-        if change.kind < ChangeKind.DEFINE:
-            yield from self.on_document(document)
+            told += self._tell_listeners(change.kind, document)
+        if index is not None:
+            self._tell_queries(index, document, told)
+        return told
 
-    def on_document(
-        self, change: DocumentChange
-    ) -> Iterator[tuple[LiveQuery, list[LiveEvent]]]:
-        """The same for live queries alone."""
-        index = self._indexes.get(change.collection)
-        if index is None:
-            return
+    def learn_name(self, change: Change) -> None:
+        """Note what a collection is called that was made or removed."""
+        encoded = change.old if change.new is None else change.new
+        if encoded is not None:
+            definition = decode_definition(bytes(encoded))
+            self.names[change.collection] = definition.name
+
+    def _tell_queries(
+        self,
+        index: MatchIndex[LiveQuery],
+        change: DocumentChange,
+        told: list[tuple[Source, list[LiveEvent]]],
+    ) -> None:
         document_id = change.id
         old, new = change.old_fields, change.new_fields
-        was = {} if old is None else index.matching(old, document_id)
-        now = {} if new is None else index.matching(new, document_id)
+        was = _NONE if old is None else index.matching(old, document_id)
+        now = _NONE if new is None else index.matching(new, document_id)
         for query in now:
-            yield from self._query(query, change, was=query in was, now=True)
+            events = query.on_change(change, was=query in was, now=True)
+            if events:
+                told.append((query, events))
+            elif query.is_short:
+                self.short[query] = None
         for query in was:
             if query not in now:
-                yield from self._query(query, change, was=True, now=False)
-
-    def _query(
-        self, query: LiveQuery, change: DocumentChange, *, was: bool, now: bool
-    ) -> Iterator[tuple[LiveQuery, list[LiveEvent]]]:
-        events = query.on_change(change, was=was, now=now)
-        if events:
-            yield query, events
-        elif query.window is not None and query.window.is_short:
-            self.short[query] = None
+                events = query.on_change(change, was=True, now=False)
+                if events:
+                    told.append((query, events))
+                elif query.is_short:
+                    self.short[query] = None
 
     def on_batch(
         self, changes: list[DocumentChange], lsn: int

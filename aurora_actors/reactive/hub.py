@@ -29,7 +29,6 @@ from aurora_actors.reactive.initial import FirstResult
 from aurora_actors.reactive.query import LiveQuery, is_windowed, query_key
 from aurora_actors.reactive.subscription import Client, Subscription
 from aurora_actors.reactive.tokens import parse_token
-from aurora_actors.schema.types import decode_definition
 from aurora_actors.storage.changes import Change, ChangeKind
 from aurora_actors.storage.reader import DataReader, Snapshot
 
@@ -189,8 +188,8 @@ class Hub:
                         told[subscription] = None
                         subscription.cursor = base
                     subscription.take(events)
-            if change.kind >= ChangeKind.DEFINE:
-                self._note_catalog(change, base, told)
+            if change.kind is ChangeKind.DROP:
+                self._end_all(change, told)
             if live.short:
                 desk.take_short(live, base, change.lsn)
             if count >= _STEP_CHANGES:
@@ -210,14 +209,9 @@ class Hub:
             if not desk.tell(subscription, ChunkMode.EXACT, lsn, events):
                 desk.fall_behind(subscription)
 
-    def _note_catalog(
-        self, change: Change, base: int, told: dict[Subscription, None]
-    ) -> None:
-        """A collection was made or removed."""
+    def _end_all(self, change: Change, told: dict[Subscription, None]) -> None:
+        """A collection was removed: end what follows it."""
         desk = self._desk
-        if change.kind is ChangeKind.DEFINE and change.new is not None:
-            desk.names[change.collection] = decode_definition(bytes(change.new)).name
-            return
         for feed in (desk.live, *list(desk.debounced.values())):
             ending = [
                 subscription
@@ -252,6 +246,11 @@ class Hub:
     # -------------------------------------------------------------- jobs
     def _start(self, job: Job) -> None:
         self._jobs.append(job)
+
+    @property
+    def has_subscribers(self) -> bool:
+        """Whether anybody has a subscription."""
+        return bool(self._desk.clients)
 
     @property
     def has_work(self) -> bool:

@@ -11,7 +11,7 @@ Pure and synchronous; owned by a feed of the reactive dispatcher.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from aurora_actors.query.compile import Matcher
@@ -116,10 +116,16 @@ class MatchIndex(Generic[Q]):
     def matching(self, fields: Fields, document_id: str) -> dict[Q, None]:
         """The queries that match a document, each once."""
         found: dict[Q, None] = {}
-        take = _Taker(found, fields, document_id)
         for path, buckets in self._equal.items():
             if bucket := buckets.get(sort_key(_value(path, fields, document_id))):
-                take(bucket)
+                for query in bucket:
+                    if query.access.exact or query.matches(fields, document_id):
+                        found[query] = None
+        if self._elements or self._prefixes or self._ranges or self._rest:
+            self._find_others(_Taker(found, fields, document_id), fields, document_id)
+        return found
+
+    def _find_others(self, take: _Taker[Q], fields: Fields, document_id: str) -> None:
         if self._elements:
             self._find_elements(fields, take)
         if self._prefixes:
@@ -128,9 +134,8 @@ class MatchIndex(Generic[Q]):
             take(index.at(sort_key(_value(path, fields, document_id))))
         if self._rest:
             take(self._rest)
-        return found
 
-    def _find_elements(self, fields: Fields, take: Callable[..., None]) -> None:
+    def _find_elements(self, fields: Fields, take: _Taker[Q]) -> None:
         for path, buckets in self._elements.items():
             value = get_path(fields, path)
             if type(value) is list:
@@ -138,9 +143,7 @@ class MatchIndex(Generic[Q]):
                     if bucket := buckets.get(sort_key(item)):
                         take(bucket)
 
-    def _find_prefixes(
-        self, fields: Fields, document_id: str, take: Callable[..., None]
-    ) -> None:
+    def _find_prefixes(self, fields: Fields, document_id: str, take: _Taker[Q]) -> None:
         for path, lengths in self._prefixes.items():
             value = _value(path, fields, document_id)
             if type(value) is str:

@@ -131,11 +131,14 @@ class Subscription:
     def take(self, events: list[LiveEvent]) -> None:
         """Add events to what is told next."""
         self.events += events
-        self.size += sum(map(event_size, events))
+        for event in events:
+            self.size += event_size(event)
 
     def take_events(self) -> list[LiveEvent]:
         """Empty what is told next."""
-        events, self.events, self.size = self.events, [], 0
+        events = self.events
+        if events:
+            self.events, self.size = [], 0
         return events
 
     def note_sent(self, size: int) -> int:

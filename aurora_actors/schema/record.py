@@ -22,6 +22,7 @@ from aurora_actors.errors import CorruptionError
 from aurora_actors.schema.values import Buffer
 
 __all__ = [
+    "RECORD_HEAD",
     "pack_record",
     "record_bodies",
     "record_body",
@@ -32,7 +33,8 @@ __all__ = [
 ]
 
 _HEAD: Final = Struct(">QB")
-_HEAD_SIZE: Final = _HEAD.size
+RECORD_HEAD: Final = _HEAD.size
+"""The bytes before the id; the last of them is the id's length."""
 _pack, _unpack = _HEAD.pack, _HEAD.unpack_from
 
 
@@ -69,7 +71,7 @@ def record_body(record: Buffer) -> Buffer:
 
 def record_bodies(records: Iterable[Buffer]) -> list[Buffer]:
     """The bodies of many records: a third of the price of :func:`record_body` each."""
-    return [record[_HEAD_SIZE + record[8] :] for record in records]
+    return [record[RECORD_HEAD + record[8] :] for record in records]
 
 
 def record_ids(records: Iterable[Buffer]) -> list[str]:
@@ -79,15 +81,15 @@ def record_ids(records: Iterable[Buffer]) -> list[str]:
         CorruptionError: one is not UTF-8.
     """
     try:
-        return [str(record[9 : _HEAD_SIZE + record[8]], "utf-8") for record in records]
+        return [str(record[9 : RECORD_HEAD + record[8]], "utf-8") for record in records]
     except UnicodeDecodeError as exc:
         raise CorruptionError(f"the id of a record is not UTF-8: {exc}") from exc
 
 
 def _head(record: Buffer) -> tuple[int, int]:
-    if len(record) > _HEAD_SIZE:
+    if len(record) > RECORD_HEAD:
         lsn, size = _unpack(record)
-        end = _HEAD_SIZE + size
+        end = RECORD_HEAD + size
         if end < len(record):  # a body is at least one byte
             return lsn, end
     raise CorruptionError(f"a record of {len(record)} bytes is cut short")
@@ -95,6 +97,6 @@ def _head(record: Buffer) -> tuple[int, int]:
 
 def _text(record: Buffer, end: int) -> str:
     try:
-        return str(record[_HEAD_SIZE:end], "utf-8")
+        return str(record[RECORD_HEAD:end], "utf-8")
     except UnicodeDecodeError as exc:
         raise CorruptionError(f"the id of a record is not UTF-8: {exc}") from exc

@@ -16,24 +16,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import lmdb
 
 from aurora_actors.config import AuroraConfig, DurabilityMode
-from aurora_actors.errors import (
-    AuroraError,
-    StorageFullError,
-    UnavailableError,
-)
+from aurora_actors.errors import AuroraError, StorageFullError, UnavailableError
 from aurora_actors.messages.base import Failure, Message
-from aurora_actors.messages.storage import ChangeMatching, Commit, Operation
 from aurora_actors.storage.environment import Transaction, translate_lmdb
 from aurora_actors.storage.operations import CompilePredicate, Operations
 from aurora_actors.storage.reclaim import reclaim_some
 from aurora_actors.storage.replay import Entry, encode_payload
+from aurora_actors.storage.requests import ACTOR, RequestRunner, StorageCall
 from aurora_actors.storage.store import Settings, Store
-from aurora_actors.storage.transactions import is_conflict, request_weight
+from aurora_actors.storage.transactions import request_weight
 from aurora_actors.storage.upkeep import Upkeep
 from aurora_actors.storage.writeset import WriteSet
 
@@ -41,24 +37,6 @@ __all__ = ["Engine", "StorageCall"]
 
 _log = logging.getLogger(__name__)
 _BATCH_BYTES: Final = 64 << 20
-_ACTOR: Final = "storage"
-_STATEMENTS: Final = (ChangeMatching, Commit)
-
-
-class StorageCall(NamedTuple):
-    """One request, with who sent it.
-
-    Attributes:
-        client: The sender.
-        request_id: The sender's number for it; 0 when a repeat cannot happen.
-        floor: The sender's lowest number still without a reply.
-        request: What is to be done.
-    """
-
-    client: str
-    request_id: int
-    floor: int
-    request: Operation
 
 
 class Engine:
@@ -71,7 +49,7 @@ class Engine:
         upkeep: Upkeep,
     ) -> None:
         self._store = store
-        self._operations = operations
+        self._runner = RequestRunner(operations, store.outcomes)
         self._upkeep = upkeep
         config = store.config
         self._strict = config.durability is DurabilityMode.STRICT
@@ -80,7 +58,7 @@ class Engine:
         )
         self._failure: AuroraError | None = None
         self._closed = False
-        self._batches = self._writes = self._refused = self._repeats = 0
+        self._batches = self._writes = self._unplaced = 0
 
     @classmethod
     def open(
@@ -169,8 +147,8 @@ class Engine:
     ) -> list[Message]:
         """After a full disk or map: what is small may still fit."""
         if len(part) == 1:
-            self._refused += 1
-            return [Failure.of(error, _ACTOR)]
+            self._unplaced += 1
+            return [Failure.of(error, ACTOR)]
         return self.execute(part[: len(part) // 2]) + self.execute(
             part[len(part) // 2 :]
         )
@@ -182,7 +160,7 @@ class Engine:
         batch = store.new_batch(txn)
         point = batch.savepoint()
         try:
-            replies, entries = self._apply(batch, part)
+            replies, entries = self._runner.run(batch, part)
             if batch.lsn == start and not store.outcomes.pending:
                 txn.abort()  # only repeats: nothing to write
                 return replies
@@ -198,50 +176,11 @@ class Engine:
                 raise translate_lmdb(exc, str(store.data_path)) from exc
             raise
         store.committed(state)
+        self._upkeep.wrote(batch.pages)
         self._batches += 1
         self._writes += state.lsn - start
         self._raise_floors(part)
         return replies
-
-    def _apply(
-        self, batch: WriteSet, part: Sequence[StorageCall]
-    ) -> tuple[list[Message], list[Entry]]:
-        replies: list[Message] = []
-        entries: list[Entry] = []
-        outcomes = self._store.outcomes
-        for call in part:
-            request = call.request
-            client, request_id, on_behalf = call.client, call.request_id, False
-            if isinstance(request, _STATEMENTS) and request.client:
-                # An executor carries it out for somebody else, whose request it is.
-                client, request_id = request.client, request.client_request_id
-                on_behalf = True
-            known = outcomes.find(client, request_id) if request_id else None
-            if known is not None:
-                self._repeats += 1
-                replies.append(known)
-                continue
-            before = len(batch.effects)
-            reply = self._apply_one(batch, request)
-            replies.append(reply)
-            if on_behalf and is_conflict(reply):
-                continue  # it is to be run again, under the same number
-            encoded = outcomes.stage(client, request_id, reply)
-            if len(batch.effects) > before:
-                effects = batch.effects[before:]
-                entries.append(Entry(client, request_id, encoded, effects))
-        return replies, entries
-
-    def _apply_one(self, batch: WriteSet, request: Operation) -> Message:
-        try:
-            return self._operations.apply(batch, request)
-        except AuroraError as exc:
-            self._refused += 1
-            return Failure.of(exc, _ACTOR)
-        except Exception as exc:  # noqa: BLE001 - a defect, or no memory: only this fails
-            _log.exception("a request failed unexpectedly")
-            self._refused += 1
-            return Failure.of(exc, _ACTOR)
 
     def _append(self, start: int, batch: WriteSet, entries: Sequence[Entry]) -> None:
         log = self._store.log
@@ -357,8 +296,8 @@ class Engine:
             "timeline": store.state.timeline,
             "commits": self._batches,
             "writes": self._writes,
-            "refused_requests": self._refused,
-            "duplicate_requests": self._repeats,
+            "refused_requests": self._runner.refused + self._unplaced,
+            "duplicate_requests": self._runner.repeats,
             "remembered_outcomes": len(store.outcomes),
             "replayed_frames": store.replayed_frames,
             "log_bytes": 0 if log is None else log.size_bytes,

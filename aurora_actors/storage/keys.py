@@ -8,14 +8,15 @@ schema package per document. A unit test holds :func:`pack_records` equal to
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from aurora_actors.schema.ids import check_id
+from aurora_actors.schema.values import Buffer
 from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.layout import value_key
 
-__all__ = ["id_key", "id_keys", "pack_records", "unique_keys"]
+__all__ = ["id_key", "id_keys", "pack_records", "present_keys", "unique_keys"]
 
 _HEAD: Final = struct.Struct(">QB")
 _LONGEST_ID: Final = 255
@@ -80,4 +81,14 @@ def unique_keys(
         (unique[name] + value_key(value), at)
         for at, body in enumerate(bodies)
         for name, value in inspect(body)
+    ]
+
+
+def present_keys(collection: Collection, bodies: Iterable[Buffer]) -> list[bytes]:
+    """The keys in ``unique`` of documents that are stored, so need no check."""
+    prefixes, values_of = collection.unique, collection.validator.unique_values
+    return [
+        prefixes[name] + value_key(value)
+        for body in bodies
+        for name, value in values_of(body)
     ]

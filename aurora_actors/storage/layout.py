@@ -38,10 +38,13 @@ __all__ = [
     "META_COUNTERS",
     "META_DROPPED",
     "META_FORMAT",
+    "META_MOVED",
     "META_NEXT_COLLECTION",
     "META_STATE",
     "META_TREE",
     "META_UUID",
+    "REPAIR_READY",
+    "REPAIR_SCRATCH",
     "TABLES",
     "WAL_DIRECTORY",
     "WRITER_LOCK",
@@ -59,6 +62,8 @@ DATA_FILE: Final = "data.mdb"
 CHECKPOINT_FILE: Final = "checkpoint"
 WAL_DIRECTORY: Final = "wal"
 WRITER_LOCK: Final = "writer.lock"
+REPAIR_SCRATCH: Final = "repair.new"
+REPAIR_READY: Final = "ready"
 
 FORMAT_VERSION: Final = 1
 TABLES: Final = (b"meta", b"docs", b"ids", b"unique", b"changes", b"requests")
@@ -68,6 +73,7 @@ META_UUID: Final = b"uuid"
 META_STATE: Final = b"state"
 META_TREE: Final = b"tree"
 META_NEXT_COLLECTION: Final = b"next_collection"
+META_MOVED: Final = b"moved"
 META_COLLECTION: Final = b"c"
 META_COUNTERS: Final = b"n"
 META_DROPPED: Final = b"d"

@@ -4,14 +4,20 @@ LMDB allows one open environment per process and file, so the readers of one pat
 it and the last one closes it. A forked child must not use its parent's: it is refused.
 A data file that power loss may have left as a mixture of pages is refused until its
 storage process has recovered it.
+
+The data file can be replaced while it is read (``storage.compaction``). Its last commit
+says so, so that whoever begins a snapshot of it looks at the checkpoint and goes on with
+the file that it names; snapshots that are open go on with the old one.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import lmdb
 
@@ -28,18 +34,29 @@ from aurora_actors.storage.environment import (
     translate_lmdb,
 )
 from aurora_actors.storage.files import Files
+from aurora_actors.storage.generations import current_data_file, data_file_name
 from aurora_actors.storage.layout import CHECKPOINT_FILE, DATA_FILE, META_STATE
 from aurora_actors.storage.recovery import check_length
-from aurora_actors.storage.sharing import SharedEnvironment, acquire, release
+from aurora_actors.storage.sharing import (
+    SharedEnvironment,
+    acquire,
+    is_open,
+    release,
+)
 from aurora_actors.storage.snapshot import CollectionInfo, Snapshot
 
 __all__ = ["CollectionInfo", "DataReader", "Snapshot"]
+
+_ATTEMPTS: Final = 5
 
 
 class DataReader:
     """Read access to one database; make it with :meth:`open`. Any thread may use it."""
 
-    def __init__(self, shared: SharedEnvironment) -> None:
+    def __init__(self, opener: Callable[[], SharedEnvironment]) -> None:
+        self._opener = opener
+        self._moving = Lock()
+        shared = opener()
         self._shared: SharedEnvironment | None = shared
         self._pid = shared.pid
 
@@ -67,11 +84,11 @@ class DataReader:
         """
         resolved = Path(path).expanduser().resolve()
 
-        def opener() -> tuple[Environment, Tables]:
-            _check_recovered(resolved, boot_id() if boot is None else boot)
-            return _open_readonly(resolved, max_size_gb << 30, max_readers)
+        def opener() -> SharedEnvironment:
+            present = boot_id() if boot is None else boot
+            return _acquire(resolved, present, max_size_gb << 30, max_readers)
 
-        return cls(acquire(resolved, opener, writer=False))
+        return cls(opener)
 
     def snapshot(self) -> Snapshot:
         """Begin a snapshot of the present state; end it with ``with`` or ``close()``.
@@ -89,7 +106,46 @@ class DataReader:
             txn = shared.env.begin(buffers=True)
         except lmdb.Error as exc:
             txn = _begin_again(shared, exc)
-        return Snapshot(txn, shared.tables, shared.cache)
+        snapshot = Snapshot(txn, shared.tables, shared.cache)
+        try:
+            if snapshot.catalog_version != shared.settled:
+                return self._settle(shared, snapshot)
+        except BaseException:
+            snapshot.close()
+            raise
+        return snapshot
+
+    def _settle(self, shared: SharedEnvironment, snapshot: Snapshot) -> Snapshot:
+        """Make sure that a snapshot is of the current data file, or begin another."""
+        if not snapshot.may_have_moved():
+            shared.settled = snapshot.catalog_version
+            return snapshot
+        with self._moving:
+            if self._shared is shared:
+                current = self._opener()
+                if current is shared:
+                    # About to be replaced: until then nothing newer is to be had.
+                    release(current)
+                    return snapshot
+                self._shared = current
+                release(shared)
+        snapshot.close()
+        return self.snapshot()
+
+    def copy_snapshot(self, snapshot: Snapshot, fd: int) -> None:
+        """Write the data file as ``snapshot`` sees it, without free pages, to ``fd``.
+
+        For a reader that no other thread uses.
+
+        Raises:
+            UsageError: the reader is closed.
+            StorageFullError: no room where ``fd`` is.
+        """
+        if self._shared is None:
+            raise UsageError("this reader is closed")
+        env = self._shared.env
+        with lmdb_errors(env.path()):
+            env.copyfd(fd, compact=True, txn=snapshot.txn)
 
     def record(self, collection: str, document_id: str) -> bytes | None:
         """The record of one document in the present state, or ``None``.
@@ -155,8 +211,33 @@ def _read_record(
         txn.abort()
 
 
-def _check_recovered(path: Path, boot: str) -> None:
-    """Refuse a data file that power loss may have left as a mixture of pages."""
+def _acquire(
+    path: Path, boot: str, map_size: int, max_readers: int
+) -> SharedEnvironment:
+    """Open the data file that the checkpoint names, or share it if it is open."""
+    for attempt in range(_ATTEMPTS):
+        generation = _current_generation(path, boot)
+        data_path = path / data_file_name(generation)
+
+        def opener(data_path: Path = data_path) -> tuple[Environment, Tables]:
+            return _open_readonly(data_path, map_size, max_readers)
+
+        try:
+            return acquire(path, opener, writer=False, generation=generation)
+        except UnavailableError:
+            # Unless it has just been replaced, and its file removed.
+            if attempt + 1 == _ATTEMPTS or generation == _current_generation(
+                path, boot
+            ):
+                raise
+    raise AssertionError  # the loop has returned or raised
+
+
+def _current_generation(path: Path, boot: str) -> int:
+    """Which data file to read.
+
+    A data file that power loss may have left as a mixture of pages is refused.
+    """
     checkpoint = load_checkpoint(path / CHECKPOINT_FILE, Files())
     if checkpoint is None:
         if not (path / DATA_FILE).exists():
@@ -164,25 +245,28 @@ def _check_recovered(path: Path, boot: str) -> None:
         raise CorruptionError(
             f"{path / CHECKPOINT_FILE} is missing", file=str(path / CHECKPOINT_FILE)
         )
-    if checkpoint.boot_id != boot and checkpoint.guarded and not checkpoint.clean:
+    recovered = is_open(path) or checkpoint.clean or not checkpoint.guarded
+    if checkpoint.boot_id != boot and not recovered:
         raise UnavailableError(
             f"{path} was not closed before the machine stopped; it can be read when "
             "its storage process has recovered it",
             path=str(path),
         )
-    if (path / DATA_FILE).exists():
-        check_length(path / DATA_FILE, checkpoint)
+    data_path = current_data_file(path, checkpoint)
+    if data_path.exists():
+        check_length(data_path, checkpoint)
+    return checkpoint.generation
 
 
 def _open_readonly(
-    path: Path, map_size: int, max_readers: int
+    data_path: Path, map_size: int, max_readers: int
 ) -> tuple[Environment, Tables]:
     env = open_environment(
-        path / DATA_FILE, map_size=map_size, max_readers=max_readers, readonly=True
+        data_path, map_size=map_size, max_readers=max_readers, readonly=True
     )
     try:
         tables = open_tables(env)
-        with lmdb_errors(path / DATA_FILE), env.begin() as txn:
+        with lmdb_errors(data_path), env.begin() as txn:
             read_uuid(txn, tables.meta)
     except BaseException:
         env.close()

@@ -34,6 +34,7 @@ from aurora_actors.storage.environment import (
     open_tables,
 )
 from aurora_actors.storage.files import Files, write_all
+from aurora_actors.storage.generations import current_data_file, other_data_files
 from aurora_actors.storage.layout import (
     CHECKPOINT_FILE,
     DATA_FILE,
@@ -41,6 +42,8 @@ from aurora_actors.storage.layout import (
     META_FORMAT,
     META_STATE,
     META_UUID,
+    REPAIR_READY,
+    REPAIR_SCRATCH,
     WAL_DIRECTORY,
     WRITER_LOCK,
 )
@@ -94,8 +97,13 @@ def prepare_data_file(
     Raises:
         CorruptionError: the data file or the checkpoint is missing or damaged.
     """
-    data_path = path / DATA_FILE
+    if (path / REPAIR_SCRATCH / REPAIR_READY).exists():
+        raise CorruptionError(
+            f"a repair of {path} was cut short; run `aurora repair` again",
+            file=str(path),
+        )
     checkpoint = load_checkpoint(path / CHECKPOINT_FILE, files)
+    data_path = current_data_file(path, checkpoint)
     if not data_path.exists():
         _refuse_lost_data(path, checkpoint)
         checkpoint = _create(path, files, boot, map_size, durability)
@@ -110,6 +118,10 @@ def prepare_data_file(
     rebooted = not boot or checkpoint.boot_id != boot
     if rebooted and checkpoint.guarded:
         _restore(data_path, files, checkpoint)
+    with file_errors(path):
+        # Left by a compaction that was cut short, before or after its switch.
+        for leftover in other_data_files(path, checkpoint.generation):
+            files.remove(leftover)
     return checkpoint, rebooted
 
 
@@ -140,9 +152,10 @@ def check_length(data_path: Path, checkpoint: Checkpoint) -> None:
 def _refuse_lost_data(path: Path, checkpoint: Checkpoint | None) -> None:
     segments = list((path / WAL_DIRECTORY).glob("*.log"))
     if segments or (checkpoint is not None and checkpoint.lsn):
+        data_path = current_data_file(path, checkpoint)
         raise CorruptionError(
-            f"{path / DATA_FILE} is missing, but its log or checkpoint is there",
-            file=str(path / DATA_FILE),
+            f"{data_path} is missing, but its log or checkpoint is there",
+            file=str(data_path),
         )
 
 

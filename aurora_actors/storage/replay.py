@@ -34,7 +34,7 @@ from aurora_actors.storage.frames import Frame
 from aurora_actors.storage.layout import value_key
 from aurora_actors.storage.writeset import WriteSet
 
-__all__ = ["Entry", "encode_payload", "replay_frame"]
+__all__ = ["Entry", "decode_payload", "encode_payload", "replay_effect", "replay_frame"]
 
 
 class Entry(NamedTuple):
@@ -55,6 +55,27 @@ _decoder: Final = msgspec.msgpack.Decoder(
 def encode_payload(entries: Sequence[Entry]) -> bytes:
     """Encode what a batch did."""
     return _encoder.encode(entries)
+
+
+def decode_payload(payload: memoryview | bytes) -> list[Entry]:
+    """Decode what a batch did.
+
+    Raises:
+        CorruptionError: ``payload`` is none.
+    """
+    try:
+        return [Entry(*entry) for entry in _decoder.decode(payload)]
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise CorruptionError(f"a frame's payload cannot be read: {exc}") from exc
+
+
+def replay_effect(batch: WriteSet, effect: Sequence[object]) -> None:
+    """Do one effect again.
+
+    Raises:
+        ValueError: it does not fit the database; so do ``LookupError``, ``TypeError``.
+    """
+    _replay(batch, effect)
 
 
 def replay_frame(batch: WriteSet, frame: Frame) -> list[Entry]:

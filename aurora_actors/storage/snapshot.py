@@ -35,7 +35,12 @@ from aurora_actors.storage.changes import (
     split_update,
 )
 from aurora_actors.storage.environment import Cursor, Tables, Transaction
-from aurora_actors.storage.layout import collection_prefix, field_prefix, value_key
+from aurora_actors.storage.layout import (
+    META_MOVED,
+    collection_prefix,
+    field_prefix,
+    value_key,
+)
 
 __all__ = ["CatalogCache", "CollectionInfo", "Snapshot"]
 
@@ -118,6 +123,21 @@ class Snapshot:
     def timeline(self) -> int:
         """The history that :attr:`lsn` belongs to."""
         return self._read_state().timeline
+
+    @property
+    def catalog_version(self) -> int:
+        """Goes up with each collection created or removed."""
+        return self._read_state().catalog_version
+
+    def may_have_moved(self) -> bool:
+        """Whether the data file is being replaced, or has been: see the checkpoint.
+
+        What the catalog of this state is must then not be remembered.
+        """
+        if self.txn.get(META_MOVED, db=self._tables.meta) is None:
+            return False
+        self._cache = CatalogCache()
+        return True
 
     @property
     def uuid(self) -> bytes:

@@ -14,6 +14,7 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import lmdb
@@ -35,8 +36,9 @@ from aurora_actors.storage.environment import (
 from aurora_actors.storage.filelog import FileLog
 from aurora_actors.storage.files import Files
 from aurora_actors.storage.frames import Frame
+from aurora_actors.storage.generations import data_file_name
 from aurora_actors.storage.history import History
-from aurora_actors.storage.layout import CHECKPOINT_FILE, DATA_FILE, WAL_DIRECTORY
+from aurora_actors.storage.layout import CHECKPOINT_FILE, META_MOVED, WAL_DIRECTORY
 from aurora_actors.storage.outcomes import Outcomes
 from aurora_actors.storage.recovery import (
     history_was_cut,
@@ -83,15 +85,18 @@ class Store:
         history: How much of ``changes`` is kept.
         checkpointer: Takes its checkpoints.
         log: The commit log; ``None`` in the durability modes without one.
+        generation: Which data file is the current one.
+        files: The file system.
+        map_size: The data file's largest size.
     """
 
     def __init__(self, config: AuroraConfig, settings: Settings) -> None:
         self.config = config
         self.path = config.path
-        self.data_path = self.path / DATA_FILE
+        self.generation = 0
         self.replayed_frames = 0
-        self._files = settings.files
-        self._map_size = settings.map_size or config.max_size_gb << 30
+        self.files = settings.files
+        self.map_size = settings.map_size or config.max_size_gb << 30
         self._boot = boot_id() if settings.boot is None else settings.boot
         self._open_things = ExitStack()
 
@@ -116,14 +121,17 @@ class Store:
     def _open_files(self) -> None:
         self._found, self._rebooted = prepare_data_file(
             self.path,
-            files=self._files,
+            files=self.files,
             boot=self._boot,
-            map_size=self._map_size,
+            map_size=self.map_size,
             durability=self.config.durability,
         )
-        shared = acquire(self.path, self._open_environment, writer=True)
-        self._open_things.callback(release, shared)
-        self.env, self.tables = shared.env, shared.tables
+        self.generation = self._found.generation
+        self._shared = acquire(
+            self.path, self._open_environment, writer=True, generation=self.generation
+        )
+        self._open_things.callback(lambda: release(self._shared))
+        self.env, self.tables = self._shared.env, self._shared.tables
         with lmdb_errors(self.data_path):
             self.env.reader_check()
             with self.env.begin() as txn:
@@ -133,7 +141,7 @@ class Store:
     def _open_environment(self) -> tuple[Environment, Tables]:
         env = open_environment(
             self.data_path,
-            map_size=self._map_size,
+            map_size=self.map_size,
             max_readers=self.config.max_readers,
             sync=self.config.durability is DurabilityMode.SYNCHRONOUS,
         )
@@ -149,27 +157,42 @@ class Store:
         self.state = read_state(txn, tables.meta)
         self.catalog = Catalog.load(txn, tables.meta)
         self.outcomes = Outcomes.load(txn, tables.requests)
-        self.checkpointer = Checkpointer(
-            self.env,
-            data_path=self.data_path,
-            path=self.path / CHECKPOINT_FILE,
-            files=self._files,
-            boot=self._boot,
-            uuid=uuid,
-            durability=config.durability,
-        )
-        self._open_things.callback(self.checkpointer.close)
+        self.checkpointer = self.new_checkpointer(self.env, self.generation, uuid)
+        self._open_things.callback(self._close_checkpointer)
         self.history = History(
             txn, tables.changes, self.state.lsn, config, lambda: self.checkpointer.lsn
         )
         return uuid
+
+    def _close_checkpointer(self) -> None:
+        self.checkpointer.close()  # the one that is in use at the end
+
+    @property
+    def data_path(self) -> Path:
+        """The current data file."""
+        return self.path / data_file_name(self.generation)
+
+    def new_checkpointer(
+        self, env: Environment, generation: int, uuid: bytes
+    ) -> Checkpointer:
+        """What takes checkpoints of one of the data files."""
+        return Checkpointer(
+            env,
+            data_path=self.path / data_file_name(generation),
+            path=self.path / CHECKPOINT_FILE,
+            files=self.files,
+            boot=self._boot,
+            uuid=uuid,
+            durability=self.config.durability,
+            generation=generation,
+        )
 
     def _open_log(self, uuid: bytes) -> None:
         small = self.config.cold_mode is ColdStoreMode.LOW_SPACE
         self._stored_log: CommitLog = FileLog(
             self.path / WAL_DIRECTORY,
             seed=zlib.crc32(uuid),
-            files=self._files,
+            files=self.files,
             segment_bytes=_SEGMENT_BYTES // (16 if small else 1),
             after_lsn=self.state.lsn,
             rebooted=self._rebooted,
@@ -194,6 +217,8 @@ class Store:
                 txn, self.tables.meta, self.tables.requests, tree_id
             )
             state = batch.flush()
+            # A compaction was cut short before it switched: this is still the file.
+            txn.delete(META_MOVED, db=self.tables.meta)
         self.committed(state)
         if behind or cut:
             self.checkpointer.take(self.state)

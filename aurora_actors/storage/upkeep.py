@@ -24,10 +24,11 @@ __all__ = ["Upkeep"]
 _log = logging.getLogger(__name__)
 
 _CHECKPOINT_LOG_BYTES: Final = 64 << 20
-# Under a guard each commit takes fresh pages, some 70 KB for one small document. The
-# sooner they can be used again the smaller the file, and writing to pages that are in
-# the cache already is cheaper: a single insert takes 85 instead of 108 µs.
-_CHECKPOINT_GROWTH_BYTES: Final = 128 << 20
+# Each commit writes pages anew, some 18 for one small document, and under a guard LMDB
+# reuses none of those that it frees: the file grows with all that is written between
+# two checkpoints. So that is limited: to this, or to a quarter of the data file.
+_CHECKPOINT_PAGE_BYTES: Final = 64 << 20
+_PAGE_BYTES: Final = 4096
 # How soon to look again while a helper thread is at work.
 _POLL_S: Final = 0.02
 
@@ -54,7 +55,7 @@ class Upkeep:
         small = config.cold_mode is ColdStoreMode.LOW_SPACE
         limit = checkpoint_log_bytes or _CHECKPOINT_LOG_BYTES
         self._log_bytes = limit // 4 if small else limit
-        self._growth_bytes = _CHECKPOINT_GROWTH_BYTES // (4 if small else 1)
+        self._page_bytes = _CHECKPOINT_PAGE_BYTES // (4 if small else 1)
         self._sync_interval = config.wal_sync_interval_ms / 1000
         self._interval = config.checkpoint_interval_ms / 1000
         if config.durability is DurabilityMode.NONE:
@@ -68,7 +69,7 @@ class Upkeep:
         self._sync_job: Future[int] | None = None
         self._checkpoint_job: tuple[Pending, Future[None]] | None = None
         self._last_sync = self._last_checkpoint = clock()
-        self._base_bytes = checkpointer.data_bytes
+        self._written_bytes = self._covered_bytes = 0
         self.failure: AuroraError | None = None
         self.log_syncs = 0
         self.checkpoints = 0
@@ -97,7 +98,7 @@ class Upkeep:
     def checkpoint(self, state: State, *, clean: bool = False) -> None:
         """Take a checkpoint now, in the caller's thread."""
         self._finish_checkpoint(wait=True)
-        pending = self._checkpointer.begin(state, clean=clean)
+        pending = self._begin_checkpoint(state, clean=clean)
         try:
             self._write_checkpoint(pending)
         except BaseException as exc:
@@ -106,6 +107,11 @@ class Upkeep:
                 raise self.failure from exc
             raise
         self._published(pending)
+
+    def _begin_checkpoint(self, state: State, *, clean: bool = False) -> Pending:
+        pending = self._checkpointer.begin(state, clean=clean)
+        self._covered_bytes = self._written_bytes
+        return pending
 
     def _write_checkpoint(self, pending: Pending) -> None:
         """The slow part; in a helper thread or the caller's."""
@@ -122,7 +128,7 @@ class Upkeep:
     def _published(self, pending: Pending) -> None:
         self._checkpointer.finish(pending)
         self._last_checkpoint = self._clock()
-        self._base_bytes = self._checkpointer.data_bytes
+        self._written_bytes -= self._covered_bytes
         self.checkpoints += 1
         log = self._log
         # Nothing was written meanwhile: the log is not needed at all.
@@ -150,12 +156,20 @@ class Upkeep:
             self._fail("publishing a checkpoint", error)
         _log.error("checkpoint failed", extra={"error": str(error)})
 
+    def wrote(self, pages: int) -> None:
+        """A commit has written about so many pages of the data file."""
+        self._written_bytes += pages * _PAGE_BYTES
+
+    def _limit(self) -> int:
+        """How much may be written before the next checkpoint is due."""
+        return max(self._page_bytes, self._checkpointer.data_bytes // 4)
+
     def _checkpoint_due(self, now: float, state: State) -> float | None:
         if self._checkpoint_job is not None or state.lsn == self._checkpointer.lsn:
             return None
         if self._log is not None and self._log.size_bytes >= self._log_bytes:
             return 0.0
-        if self._checkpointer.data_bytes >= self._base_bytes + self._growth_bytes:
+        if self._written_bytes >= self._limit():
             return 0.0
         return max(0.0, self._last_checkpoint + self._interval - now)
 
@@ -190,7 +204,7 @@ class Upkeep:
             self._last_sync = now
             self._sync_job = self._pool.submit(self._log.sync)
         if self._checkpoint_due(now, state) == 0.0:
-            pending = self._checkpointer.begin(state)
+            pending = self._begin_checkpoint(state)
             job = self._pool.submit(self._write_checkpoint, pending)
             self._checkpoint_job = (pending, job)
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import lmdb
 import msgspec
@@ -246,7 +246,7 @@ class _Checks:
     def _explain(
         self, collection: Collection, row: int, lsn: int, name: str, entry: bytes | None
     ) -> None:
-        here = {"collection": collection.name, "row": row}
+        here: dict[str, Any] = {"collection": collection.name, "row": row}
         check_id(name)
         if lsn > self._state.lsn:
             self._found.add(

@@ -29,7 +29,13 @@ from aurora_actors.storage.files import Files
 from aurora_actors.storage.findings import CheckReport, Findings
 from aurora_actors.storage.frames import Frame, Scan, scan_frames
 from aurora_actors.storage.generations import current_data_file
-from aurora_actors.storage.layout import CHECKPOINT_FILE, WAL_DIRECTORY, WRITER_LOCK
+from aurora_actors.storage.layout import (
+    CHECKPOINT_FILE,
+    REPAIR_READY,
+    REPAIR_SCRATCH,
+    WAL_DIRECTORY,
+    WRITER_LOCK,
+)
 from aurora_actors.storage.verify import TableSummary, check_tables
 
 __all__ = ["check_data_file", "check_database", "has_writer"]
@@ -51,6 +57,8 @@ def check_database(path: Path, *, boot: str | None = None) -> CheckReport:
     """
     start = time.monotonic()
     found = Findings()
+    if (path / REPAIR_SCRATCH / REPAIR_READY).exists():
+        found.add("pages", "a repair was cut short: run `aurora repair` again")
     checkpoint = _check_checkpoint(path, found, boot)
     data_path = current_data_file(path, checkpoint)
     if not data_path.exists():

@@ -15,10 +15,12 @@ so that both give the same bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
+from aurora_actors.errors import CorruptionError
 from aurora_actors.schema.types import encode_definition
+from aurora_actors.storage.batchview import BatchView, Overlay
 from aurora_actors.storage.catalog import (
     Catalog,
     Collection,
@@ -34,7 +36,6 @@ from aurora_actors.storage.catalog import (
 from aurora_actors.storage.changes import (
     ChangeKind,
     catalog_change,
-    change_header,
     delete_change,
     insert_change,
     update_change,
@@ -45,11 +46,15 @@ from aurora_actors.storage.layout import META_NEXT_COLLECTION, META_STATE, row_k
 
 __all__ = ["Savepoint", "WriteSet"]
 
-Overlay: TypeAlias = "dict[bytes, bytes | None]"
-
 _U64: Final = struct.Struct(">Q")
 _U32: Final = struct.Struct(">I")
 _INSERT: Final = int(ChangeKind.INSERT)
+
+# For the estimate of how many pages a commit writes: those from a table's root to a
+# leaf; what an item takes besides its value, and what a page holds of them.
+_PATH: Final = 3
+_ITEM: Final = 32
+_PAGE: Final = 4000
 
 
 class Savepoint(NamedTuple):
@@ -60,8 +65,8 @@ class Savepoint(NamedTuple):
     effects: int
 
 
-class WriteSet:
-    """The changes of one batch.
+class WriteSet(BatchView):
+    """The changes of one batch, and the state they lead to.
 
     Args:
         txn: The write transaction; nothing is written to it before :meth:`flush`.
@@ -69,6 +74,11 @@ class WriteSet:
         catalog: Changed in place, and restored by :meth:`rollback`.
         state: The state before the batch.
         first_change: The oldest LSN still in ``changes``.
+
+    Attributes:
+        lsn: The last change, those of the batch included.
+        effects: What the batch does, for the log.
+        pages: About how many pages of the data file :meth:`flush` has written anew.
     """
 
     def __init__(
@@ -79,18 +89,14 @@ class WriteSet:
         state: State,
         first_change: int,
     ) -> None:
-        self.txn = txn
-        self.tables = tables
+        super().__init__(txn, tables, state.lsn)
         self.catalog = catalog
         self.lsn = state.lsn
         self.timeline = state.timeline
         self.first_change = first_change
-        self._start = state.lsn
         self.effects: list[tuple[object, ...]] = []
-        self._docs: Overlay = {}
-        self._ids: Overlay = {}
-        self._unique: Overlay = {}
-        self._changes: dict[int, bytes] = {}
+        # The root of roots, the list of free pages, the remembered outcomes.
+        self.pages = 2 * _PATH
         self._meta: Overlay = {}
         self._counted: set[int] = set()
         self._journal = Journal()
@@ -108,93 +114,6 @@ class WriteSet:
         self.lsn = point.lsn
         del self.effects[point.effects :]
 
-    # -------------------------------------------------------------- reads
-    def row_of(self, id_key: bytes) -> int | None:
-        """The row of the document with this key in ``ids``."""
-        return self._number(self._ids, self.tables.ids, id_key)
-
-    def unique_row(self, key: bytes) -> int | None:
-        """The row that holds this key in ``unique``."""
-        return self._number(self._unique, self.tables.unique, key)
-
-    def _number(self, overlay: Overlay, table: Table, key: bytes) -> int | None:
-        value = overlay[key] if key in overlay else self.txn.get(key, db=table)
-        return None if value is None else int.from_bytes(value, "big")
-
-    def record(self, collection: Collection, row: int) -> bytes | None:
-        """The current record of a row."""
-        key = row_key(collection.id, row)
-        if key in self._docs:
-            return self._docs[key]
-        found: bytes | None = self.txn.get(key, db=self.tables.docs)
-        return found
-
-    def records(self, collection: Collection, rows: Sequence[int]) -> list[bytes]:
-        """The records of those of ``rows`` that exist; ``rows`` is ascending."""
-        if self._docs:
-            found = (self.record(collection, row) for row in rows)
-            return [record for record in found if record is not None]
-        cursor = self.txn.cursor(self.tables.docs)
-        keys = [row_key(collection.id, row) for row in rows]
-        return [record for _, record in cursor.getmulti(keys)]
-
-    def any_id(self, id_keys: Iterable[bytes]) -> bytes | None:
-        """One of ``id_keys`` that is taken, if any is."""
-        return self._any(self._ids, self.tables.ids, id_keys)
-
-    def any_unique(self, keys: Iterable[bytes]) -> bytes | None:
-        """One of the unique ``keys`` that is taken, if any is."""
-        return self._any(self._unique, self.tables.unique, keys)
-
-    def _any(
-        self, overlay: Overlay, table: Table, keys: Iterable[bytes]
-    ) -> bytes | None:
-        ordered = sorted(keys)
-        if len(ordered) == 1:
-            key = ordered[0]
-            return key if self._number(overlay, table, key) is not None else None
-        if overlay:
-            for key in ordered:
-                if overlay.get(key) is not None:
-                    return key
-        # Ids made by one process ascend: often all are behind the last one stored.
-        cursor = self.txn.cursor(table)
-        if not cursor.set_range(ordered[0]) or cursor.key() > ordered[-1]:
-            return None
-        for key, _ in cursor.getmulti(ordered):
-            if key not in overlay:
-                found: bytes = key
-                return found
-        return None
-
-    def changed_rows(self, collection: Collection, after_lsn: int) -> set[int]:
-        """The rows of ``collection`` that changes after ``after_lsn`` touched."""
-        rows = set()
-        cursor = self.txn.cursor(self.tables.changes)
-        if cursor.set_range(_U64.pack(after_lsn + 1)):
-            for value in cursor.iternext(keys=False):
-                _, number, row = change_header(value)
-                if number == collection.id:
-                    rows.add(row)
-        for lsn, value in self._changes.items():
-            _, number, row = change_header(value)
-            if number == collection.id and lsn > after_lsn:
-                rows.add(row)
-        return rows
-
-    def change_values(self, after_lsn: int) -> Iterator[bytes]:
-        """The change records after ``after_lsn``, those of this batch included.
-
-        In the order of their LSNs; each as it was before this batch or after.
-        """
-        cursor = self.txn.cursor(self.tables.changes)
-        if cursor.set_range(_U64.pack(after_lsn + 1)):
-            yield from cursor.iternext(keys=False)
-        last = max(after_lsn, self._start)
-        for lsn, value in self._changes.items():
-            if lsn > last:
-                yield value
-
     # -------------------------------------------------------------- documents
     def insert(
         self,
@@ -202,6 +121,7 @@ class WriteSet:
         records: Sequence[bytes],
         id_keys: Sequence[bytes],
         unique: Sequence[tuple[bytes, int]],
+        counts: Sequence[int] | None = None,
     ) -> int:
         """Add documents whose ids and unique values are known to be free.
 
@@ -210,6 +130,7 @@ class WriteSet:
             records: One record each, with consecutive LSNs from ``self.lsn + 1``.
             id_keys: Their keys in ``ids``.
             unique: Keys in ``unique``, each with the position of its document.
+            counts: How many of them each request has; each gets its effect.
 
         Returns:
             The row id of the first; the others follow.
@@ -222,7 +143,11 @@ class WriteSet:
             self._insert_many(collection, first_row, records, id_keys, unique)
         self._count(number, Counters(first_row + count, total + count))
         self.lsn += count
-        self.effects.append((_INSERT, number, first_row, records))
+        at = 0
+        for part in counts or (count,):
+            some = records[at : at + part]
+            self.effects.append((_INSERT, number, first_row + at, some))
+            at += part
         return first_row
 
     def _insert_one(
@@ -410,8 +335,7 @@ class WriteSet:
         self._flush(tables.docs, self._docs)
         self._flush(tables.ids, self._ids)
         self._flush(tables.unique, self._unique)
-        pack = _U64.pack
-        self._flush(tables.changes, {pack(n): v for n, v in self._changes.items()})
+        self._flush_changes(tables.changes)
         for number in self._counted:
             counters = self.catalog.counters.get(number)
             self._meta[counters_key(number)] = counters and pack_counters(counters)
@@ -419,6 +343,18 @@ class WriteSet:
         self._meta[META_STATE] = pack_state(state)
         self._flush(tables.meta, self._meta)
         return state
+
+    def _flush_changes(self, table: Table) -> None:
+        """New changes go behind all others; older ones say what superseded them."""
+        pack, start = _U64.pack, self._start
+        changes = self._changes
+        if len(changes) <= self.lsn - start:
+            new = [(pack(lsn), value) for lsn, value in changes.items()]
+        else:
+            old = {pack(lsn): value for lsn, value in changes.items() if lsn <= start}
+            self._flush(table, old)
+            new = [(pack(lsn), value) for lsn, value in changes.items() if lsn > start]
+        self._append(table, new)
 
     def _flush(self, table: Table, overlay: Overlay) -> None:
         if len(overlay) < 4:
@@ -428,18 +364,36 @@ class WriteSet:
                     txn.delete(key, b"", table)
                 else:
                     txn.put(key, value, True, True, False, table)
+            self.pages += _PATH * len(overlay)
             return
         puts = [item for item in overlay.items() if item[1] is not None]
         if len(puts) != len(overlay):
             delete = self.txn.delete
-            for key in sorted(key for key, value in overlay.items() if value is None):
+            keys = sorted(key for key, value in overlay.items() if value is None)
+            for key in keys:
                 delete(key, b"", table)
-        self._put(table, puts)
+            self.pages += _PATH + len(keys)
+        if puts:
+            puts.sort()
+            last = self.txn.cursor(table)
+            if not last.last() or last.key() < puts[0][0]:
+                self._append(table, puts)
+            else:
+                last.putmulti(puts)
+                self.pages += _PATH + len(puts)
 
-    def _put(self, table: Table, items: list[tuple[bytes, Any]]) -> None:
-        if not items:
-            return
-        items.sort()
-        cursor = self.txn.cursor(table)
-        append = not cursor.last() or cursor.key() < items[0][0]
-        cursor.putmulti(items, append=append)
+    def _append(self, table: Table, items: Sequence[tuple[bytes, Any]]) -> None:
+        """Put items whose keys ascend, from one that is beyond the last."""
+        if len(items) == 1:
+            key, value = items[0]
+            added = int(self.txn.put(key, value, True, True, True, table))
+            self.pages += _PATH
+        else:
+            _, added = self.txn.cursor(table).putmulti(items, append=True)
+            self.pages += _PATH + _size(items) // _PAGE
+        if added != len(items):
+            raise CorruptionError("a table has entries beyond its last number")
+
+
+def _size(items: Sequence[tuple[bytes, bytes]]) -> int:
+    return sum(len(value) for _, value in items) + _ITEM * len(items)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from limits import Limits, measure_limits
+from live import fan_out, latency, matching
 from report import Report
 from workloads import concurrent_inserts, point_reads, scans, single_inserts, startup
 
@@ -21,6 +22,9 @@ WORKLOADS: dict[str, Callable[[Path, Limits, Report], None]] = {
     "inserts": single_inserts,
     "concurrent": concurrent_inserts,
     "scans": scans,
+    "live_latency": latency,
+    "live_matching": matching,
+    "live_fan_out": fan_out,
 }
 
 

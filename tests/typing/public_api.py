@@ -22,6 +22,8 @@ from aurora_actors import (
     Plan,
     Push,
     Query,
+    Savepoint,
+    Transaction,
     TreeStatus,
     Unique,
     blocking,
@@ -95,6 +97,30 @@ async def queries(db: Aurora) -> None:
     assert_type(typed.stream(), DocumentStream[User])
     async for user in typed.stream():
         assert_type(user, User)
+
+
+async def transactions(db: Aurora, local: blocking.Aurora) -> None:
+    async with db.transaction() as tx:
+        assert_type(tx, Transaction)
+        assert_type(await tx.insert_into("users", {"name": "a"}), str)
+        assert_type(await tx.insert_many(User, [User("a", "b")]), list[str])
+        assert_type(await tx.get_document("users", "a"), Document | None)
+        assert_type(await tx.get_document(User, "a"), User | None)
+        assert_type(await tx.delete_document("users", "a"), bool)
+        assert_type(tx.query(User), Query[User])
+        assert_type(tx.commit_lsn, int | None)
+        async with tx.savepoint() as savepoint:
+            assert_type(savepoint, Savepoint)
+
+    async def count(tx: Transaction) -> int:
+        return await tx.query("users").count()
+
+    assert_type(await db.run_transaction(count, retries=3), int)
+    with local.transaction() as blocking_tx:
+        assert_type(blocking_tx, blocking.BlockingTransaction)
+        assert_type(blocking_tx.get_document(User, "a"), User | None)
+        assert_type(blocking_tx.query("users").collect(), list[Document])
+    assert_type(local.run_transaction(lambda tx: tx.query(User).collect()), list[User])
 
 
 async def housekeeping(db: Aurora) -> None:

@@ -131,7 +131,7 @@ def test_requests_of_a_batch_see_what_those_before_them_did(database, requests):
 
 def test_an_unexpected_error_is_the_failing_requests_alone(users, requests):
     bad = requests.update("a", age=1)
-    users.engine._operations._apply[type(bad)] = lambda *_: 1 / 0
+    users.engine._runner._operations._apply[type(bad)] = lambda *_: 1 / 0
     replies = users.ask(requests.insert(a={}), bad)
     assert codes(replies) == ["done", "internal"]
     assert users.documents() == {"a": {}}

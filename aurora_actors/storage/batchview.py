@@ -1,0 +1,128 @@
+"""The state that a batch has reached, for reading: its changes over one transaction.
+
+The lower half of :class:`~aurora_actors.storage.writeset.WriteSet`: what requests of a
+batch read, so that each sees what those before it did. Storage process only.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeAlias
+
+from aurora_actors.storage.catalog import Collection
+from aurora_actors.storage.changes import change_header
+from aurora_actors.storage.environment import Table, Tables, Transaction
+from aurora_actors.storage.layout import row_key
+
+__all__ = ["BatchView", "Overlay"]
+
+Overlay: TypeAlias = "dict[bytes, bytes | None]"
+
+_U64: Final = struct.Struct(">Q")
+
+
+class BatchView:
+    """The tables of documents with a batch's changes on top.
+
+    Args:
+        txn: The transaction below.
+        tables: Its named databases.
+        start: The last LSN before the batch.
+    """
+
+    def __init__(self, txn: Transaction, tables: Tables, start: int) -> None:
+        self.txn = txn
+        self.tables = tables
+        self._start = start
+        # Keys as in the tables; ``None`` for what is removed.
+        self._docs: Overlay = {}
+        self._ids: Overlay = {}
+        self._unique: Overlay = {}
+        self._changes: dict[int, bytes] = {}
+
+    def row_of(self, id_key: bytes) -> int | None:
+        """The row of the document with this key in ``ids``."""
+        return self._number(self._ids, self.tables.ids, id_key)
+
+    def unique_row(self, key: bytes) -> int | None:
+        """The row that holds this key in ``unique``."""
+        return self._number(self._unique, self.tables.unique, key)
+
+    def _number(self, overlay: Overlay, table: Table, key: bytes) -> int | None:
+        value = overlay[key] if key in overlay else self.txn.get(key, db=table)
+        return None if value is None else int.from_bytes(value, "big")
+
+    def record(self, collection: Collection, row: int) -> bytes | None:
+        """The current record of a row."""
+        key = row_key(collection.id, row)
+        if key in self._docs:
+            return self._docs[key]
+        found: bytes | None = self.txn.get(key, db=self.tables.docs)
+        return found
+
+    def records(self, collection: Collection, rows: Sequence[int]) -> list[bytes]:
+        """The records of those of ``rows`` that exist; ``rows`` is ascending."""
+        if self._docs:
+            found = (self.record(collection, row) for row in rows)
+            return [record for record in found if record is not None]
+        cursor = self.txn.cursor(self.tables.docs)
+        keys = [row_key(collection.id, row) for row in rows]
+        return [record for _, record in cursor.getmulti(keys)]
+
+    def any_id(self, id_keys: Iterable[bytes]) -> bytes | None:
+        """One of ``id_keys`` that is taken, if any is."""
+        return self._any(self._ids, self.tables.ids, id_keys)
+
+    def any_unique(self, keys: Iterable[bytes]) -> bytes | None:
+        """One of the unique ``keys`` that is taken, if any is."""
+        return self._any(self._unique, self.tables.unique, keys)
+
+    def _any(
+        self, overlay: Overlay, table: Table, keys: Iterable[bytes]
+    ) -> bytes | None:
+        ordered = sorted(keys)
+        if len(ordered) == 1:
+            key = ordered[0]
+            return key if self._number(overlay, table, key) is not None else None
+        if overlay:
+            for key in ordered:
+                if overlay.get(key) is not None:
+                    return key
+        # Ids made by one process ascend: often all are behind the last one stored.
+        cursor = self.txn.cursor(table)
+        if not cursor.set_range(ordered[0]) or cursor.key() > ordered[-1]:
+            return None
+        for key, _ in cursor.getmulti(ordered):
+            if key not in overlay:
+                found: bytes = key
+                return found
+        return None
+
+    def changed_rows(self, collection: Collection, after_lsn: int) -> set[int]:
+        """The rows of ``collection`` that changes after ``after_lsn`` touched."""
+        rows = set()
+        cursor = self.txn.cursor(self.tables.changes)
+        if cursor.set_range(_U64.pack(after_lsn + 1)):
+            for value in cursor.iternext(keys=False):
+                _, number, row = change_header(value)
+                if number == collection.id:
+                    rows.add(row)
+        for lsn, value in self._changes.items():
+            _, number, row = change_header(value)
+            if number == collection.id and lsn > after_lsn:
+                rows.add(row)
+        return rows
+
+    def change_values(self, after_lsn: int) -> Iterator[bytes]:
+        """The change records after ``after_lsn``, those of this batch included.
+
+        In the order of their LSNs; each as it was before this batch or after.
+        """
+        cursor = self.txn.cursor(self.tables.changes)
+        if cursor.set_range(_U64.pack(after_lsn + 1)):
+            yield from cursor.iternext(keys=False)
+        last = max(after_lsn, self._start)
+        for lsn, value in self._changes.items():
+            if lsn > last:
+                yield value

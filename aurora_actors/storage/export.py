@@ -1,0 +1,179 @@
+"""Writing a collection to a file: JSON lines, JSON or CSV.
+
+Reads one snapshot in bounded memory; the file gets its name when it is whole and
+synced. Runs in a maintenance process. How values are written: ``schema.text``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+from aurora_actors.errors import LimitExceededError, UsageError
+from aurora_actors.schema.record import record_body, record_id
+from aurora_actors.schema.text import to_cell, to_json
+from aurora_actors.schema.values import decode_document
+from aurora_actors.storage.backup import Progress
+from aurora_actors.storage.environment import file_errors
+from aurora_actors.storage.files import Files
+from aurora_actors.storage.reader import CollectionInfo, DataReader, Snapshot
+from aurora_actors.storage.tasks import Export
+
+__all__ = ["FORMATS", "ExportReport", "export_collection"]
+
+FORMATS: Final = ("jsonl", "json", "csv")
+_MAX_SIZE_GB: Final = 1024
+_MAX_COLUMNS: Final = 10_000
+_STEP: Final = 1_000
+
+
+class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was exported.
+
+    Attributes:
+        path: The file; empty when it went to a descriptor.
+        collection: The collection.
+        documents: How many documents there are in the file.
+        bytes: Its length.
+        lsn: The state of the database that it shows.
+        seconds: How long it took.
+    """
+
+    path: str
+    collection: str
+    documents: int
+    bytes: int
+    lsn: int
+    seconds: float
+
+
+def export_collection(task: Export, progress: Progress) -> ExportReport:
+    """Write a collection to a file.
+
+    Raises:
+        UsageError: the format is unknown, or the file exists already.
+        CollectionNotFoundError: there is no such collection.
+        StorageFullError: no room for the file.
+    """
+    start = time.monotonic()
+    write = _WRITERS.get(task.format)
+    if write is None:
+        raise UsageError(
+            f"there is no format {task.format!r}; use {', '.join(FORMATS)}"
+        )
+    path = Path(task.path)
+    with (
+        DataReader.open(path, max_size_gb=_MAX_SIZE_GB) as reader,
+        reader.snapshot() as snapshot,
+    ):
+        info = snapshot.collection(task.collection)
+        with _target(task) as file:
+            for documents, line in enumerate(write(snapshot, info)):
+                file.write(line)
+                if documents % _STEP == 0:
+                    progress("exporting", min(documents, info.count), info.count)
+            file.flush()
+            written = file.tell() if file.seekable() else 0
+        progress("exporting", info.count, info.count)
+        return ExportReport(
+            path="" if task.fd is not None else task.target,
+            collection=info.name,
+            documents=info.count,
+            bytes=written,
+            lsn=snapshot.lsn,
+            seconds=time.monotonic() - start,
+        )
+
+
+@contextmanager
+def _target(task: Export) -> Iterator[BinaryIO]:
+    if task.fd is not None:
+        with os.fdopen(task.fd, "wb", closefd=False) as file:
+            yield file
+        return
+    target = Path(task.target)
+    if target.is_dir() or (target.exists() and not task.overwrite):
+        raise UsageError(f"{target} exists already; name another file, or overwrite it")
+    draft = target.with_name(f"{target.name}.new")
+    with file_errors(target):
+        draft.unlink(missing_ok=True)
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+            Files().sync_directory(target.parent)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _documents(
+    snapshot: Snapshot, info: CollectionInfo
+) -> Iterator[tuple[str, dict[str, object]]]:
+    for _, record in snapshot.scan(info):
+        yield record_id(record), decode_document(record_body(record))
+
+
+def _json_lines(snapshot: Snapshot, info: CollectionInfo) -> Iterator[bytes]:
+    encode, types = msgspec.json.Encoder().encode, info.definition.fields
+    for document_id, fields in _documents(snapshot, info):
+        yield encode({"id": document_id, **to_json(fields, types)}) + b"\n"
+
+
+def _json_array(snapshot: Snapshot, info: CollectionInfo) -> Iterator[bytes]:
+    before = b"[\n"
+    for line in _json_lines(snapshot, info):
+        yield before + line[:-1]
+        before = b",\n"
+    yield b"\n]\n" if before == b",\n" else b"[]\n"
+
+
+def _csv(snapshot: Snapshot, info: CollectionInfo) -> Iterator[bytes]:
+    types = {name: field.field_type for name, field in info.definition.fields.items()}
+    columns = list(types)
+    if info.definition.open:
+        columns += _further_columns(snapshot, info, set(types))
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["id", *columns])
+    for document_id, fields in _documents(snapshot, info):
+        cells = [to_cell(fields.get(name), types.get(name)) for name in columns]
+        writer.writerow([document_id, *cells])
+        yield _taken(buffer)
+    yield _taken(buffer)
+
+
+def _taken(buffer: io.StringIO) -> bytes:
+    text = buffer.getvalue()
+    buffer.seek(0)
+    buffer.truncate()
+    return text.encode()
+
+
+def _further_columns(
+    snapshot: Snapshot, info: CollectionInfo, known: set[str]
+) -> list[str]:
+    """The undeclared fields that documents have; reads them all once more."""
+    found: dict[str, None] = {}
+    for _, fields in _documents(snapshot, info):
+        for name in fields.keys() - known:
+            found[name] = None
+        if len(found) > _MAX_COLUMNS:
+            raise LimitExceededError(
+                f"the documents of {info.name} have more than {_MAX_COLUMNS:,} "
+                "different fields: a table cannot show them, use jsonl"
+            )
+    return sorted(found)
+
+
+_WRITERS: Final = {"jsonl": _json_lines, "json": _json_array, "csv": _csv}

@@ -1,0 +1,189 @@
+"""Carrying out the requests of a batch, each once.
+
+A request that is a repeat gets the outcome it had. The others are applied in their
+order, each leaving no trace when it fails; inserts into one collection that stand next
+to each other are applied together first (``storage.insertion``). What comes out are
+the replies and the entries of the log frame. Storage process only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from aurora_actors.errors import AuroraError
+from aurora_actors.messages.base import Failure, Message
+from aurora_actors.messages.storage import (
+    ChangeMatching,
+    Commit,
+    InsertDocuments,
+    Operation,
+)
+from aurora_actors.storage.operations import Operations
+from aurora_actors.storage.outcomes import Outcomes
+from aurora_actors.storage.replay import Entry
+from aurora_actors.storage.transactions import is_conflict
+from aurora_actors.storage.writeset import WriteSet
+
+__all__ = ["ACTOR", "RequestRunner", "StorageCall"]
+
+_log = logging.getLogger(__name__)
+_STATEMENTS: Final = (ChangeMatching, Commit)
+
+ACTOR: Final = "storage"
+
+
+class StorageCall(NamedTuple):
+    """One request, with who sent it.
+
+    Attributes:
+        client: The sender.
+        request_id: The sender's number for it; 0 when a repeat cannot happen.
+        floor: The sender's lowest number still without a reply.
+        request: What is to be done.
+    """
+
+    client: str
+    request_id: int
+    floor: int
+    request: Operation
+
+
+class RequestRunner:
+    """Carries out requests, and counts.
+
+    Args:
+        operations: What requests can ask for.
+        outcomes: The remembered outcomes; staged here, written by the caller.
+
+    Attributes:
+        refused: How many requests have failed.
+        repeats: How many had been carried out before.
+    """
+
+    def __init__(self, operations: Operations, outcomes: Outcomes) -> None:
+        self._operations = operations
+        self._outcomes = outcomes
+        self.refused = 0
+        self.repeats = 0
+
+    def run(
+        self, batch: WriteSet, calls: Sequence[StorageCall]
+    ) -> tuple[list[Message], list[Entry]]:
+        """Carry out ``calls``; returns their replies, and what the log has to hold."""
+        replies: list[Message] = []
+        entries: list[Entry] = []
+        if len(calls) == 1:
+            self._run_one(batch, calls[0], replies, entries)
+            return replies, entries
+        at = 0
+        while at < len(calls):
+            end = self._end_of_run(calls, at)
+            if end > at + 1:
+                self._run_inserts(batch, calls[at:end], replies, entries)
+            else:
+                end = at + 1
+                self._run_one(batch, calls[at], replies, entries)
+            at = end
+        return replies, entries
+
+    # -------------------------------------------------------------- one by one
+    def _run_one(
+        self,
+        batch: WriteSet,
+        call: StorageCall,
+        replies: list[Message],
+        entries: list[Entry],
+    ) -> None:
+        request, outcomes = call.request, self._outcomes
+        client, request_id, on_behalf = call.client, call.request_id, False
+        if isinstance(request, _STATEMENTS) and request.client:
+            # An executor carries it out for somebody else, whose request it is.
+            client, request_id = request.client, request.client_request_id
+            on_behalf = True
+        known = outcomes.find(client, request_id) if request_id else None
+        if known is not None:
+            self.repeats += 1
+            replies.append(known)
+            return
+        before = len(batch.effects)
+        reply = self._apply(batch, request)
+        replies.append(reply)
+        if on_behalf and is_conflict(reply):
+            return  # it is to be run again, under the same number
+        encoded = outcomes.stage(client, request_id, reply)
+        if len(batch.effects) > before:
+            entries.append(Entry(client, request_id, encoded, batch.effects[before:]))
+
+    def _apply(self, batch: WriteSet, request: Operation) -> Message:
+        try:
+            return self._operations.apply(batch, request)
+        except AuroraError as exc:
+            self.refused += 1
+            return Failure.of(exc, ACTOR)
+        except Exception as exc:  # noqa: BLE001 - a defect, or no memory: only this fails
+            _log.exception("a request failed unexpectedly")
+            self.refused += 1
+            return Failure.of(exc, ACTOR)
+
+    # -------------------------------------------------------------- runs of inserts
+    def _end_of_run(self, calls: Sequence[StorageCall], start: int) -> int:
+        """Where the run of new inserts into one collection that starts here ends."""
+        first = calls[start].request
+        if type(first) is not InsertDocuments:
+            return start
+        seen: set[tuple[str, int]] = set()
+        find = self._outcomes.find
+        for at in range(start, len(calls)):
+            client, request_id, _, request = calls[at]
+            if (
+                type(request) is not InsertDocuments
+                or request.collection != first.collection
+            ):
+                return at
+            if request_id:
+                if (client, request_id) in seen or find(client, request_id) is not None:
+                    return at
+                seen.add((client, request_id))
+        return len(calls)
+
+    def _run_inserts(
+        self,
+        batch: WriteSet,
+        calls: Sequence[StorageCall],
+        replies: list[Message],
+        entries: list[Entry],
+    ) -> None:
+        """Carry out a run together; if one of it is refused, in two halves."""
+        if len(calls) == 1:
+            self._run_one(batch, calls[0], replies, entries)
+            return
+        before = len(batch.effects)
+        written = self._insert_together(batch, calls)
+        if written is None:
+            middle = len(calls) // 2
+            self._run_inserts(batch, calls[:middle], replies, entries)
+            self._run_inserts(batch, calls[middle:], replies, entries)
+            return
+        replies += written
+        stage, effects = self._outcomes.stage, batch.effects
+        for number, (call, reply) in enumerate(
+            zip(calls, written, strict=True), before
+        ):
+            client, request_id, _, _ = call
+            encoded = stage(client, request_id, reply)
+            entries.append(Entry(client, request_id, encoded, (effects[number],)))
+
+    def _insert_together(
+        self, batch: WriteSet, calls: Sequence[StorageCall]
+    ) -> Sequence[Message] | None:
+        requests = [
+            call.request for call in calls if isinstance(call.request, InsertDocuments)
+        ]
+        point = batch.savepoint()
+        try:
+            return self._operations.insert_run(batch, requests)
+        except Exception:  # noqa: BLE001 - shows again when they are applied one by one
+            batch.rollback(point)
+            return None
