@@ -22,7 +22,7 @@ demo: setup            ## load real data, query it, kill the storage process mea
 	@$(BIN)/python examples/demo.py
 
 test: setup            ## the tests, under five minutes
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2
 
 check: setup           ## lint, format, types, layers
 	@$(BIN)/ruff check .

@@ -90,7 +90,11 @@ class AuroraConfig(
     max_document_bytes: Annotated[int, Meta(ge=64, le=64 * _MIB)] = 16 * _MIB
     max_transaction_bytes: Annotated[int, Meta(ge=64, le=64 * _MIB)] = 16 * _MIB
     transaction_timeout_s: Seconds = 60.0
+    auto_compact: bool = True
+    compact_interval_mins: Positive = 60
     change_retention: Positive = 100_000
+    audit_log_path: str | None = None
+    audit_log_rotate_mb: Positive = 64
     max_readers: Annotated[int, Meta(ge=16, le=100_000)] = 1024
     request_timeout_s: Seconds = 30.0
     heartbeat_interval_ms: Annotated[int, Meta(ge=20, le=60_000)] = 250
@@ -134,6 +138,13 @@ class AuroraConfig(
     def path(self) -> Path:
         """The database directory, absolute, with symbolic links resolved."""
         return Path(self.db_path).expanduser().resolve()
+
+    @property
+    def audit_path(self) -> Path | None:
+        """The audit log, absolute; a relative path begins at the database."""
+        if not self.audit_log_path:
+            return None
+        return self.path / Path(self.audit_log_path).expanduser()
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> AuroraConfig:

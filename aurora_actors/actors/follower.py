@@ -2,8 +2,8 @@
 
 A :class:`Follower` asks storage to say when the log is beyond what the actor has seen;
 what has changed the actor then reads from the map. One request is under way at a time.
-It is asked again when storage has been restarted, and after a while in any case, so
-that a message that was lost costs a delay and nothing else.
+The actor asks again when storage has been restarted, and looks at the log now and then
+in any case, so that a message that was lost costs a delay and nothing else.
 """
 
 from __future__ import annotations
@@ -41,18 +41,17 @@ class Follower:
         self._channel = channel
         self._keep = keep
         self._number = 0
-        self._seen = 0
 
     def ask(self, seen: int) -> None:
         """Ask to be told of changes after ``seen``; leaves with the next flush."""
-        self._seen = seen
         self._number += 1
         request = AwaitChanges(after_lsn=seen, keep=self._keep)
         self._channel.queue(STORAGE, self._number, request)
 
     def ask_again(self) -> None:
-        """The last request may be lost: storage was restarted, or long silent."""
-        self.ask(self._seen)
+        """Storage was restarted, perhaps with an earlier LSN: ask where it is."""
+        self.lsn = 0
+        self.ask(0)
 
     def on_mail(self, mail: Mail) -> bool:
         """Take mail from storage; true when it says that the log has advanced.

@@ -26,6 +26,7 @@ from aurora_actors.messages.storage import (
     ChangeMatching,
     Checkpoint,
     Commit,
+    Compact,
     ForgetClient,
     LogAdvanced,
     LogSynced,
@@ -114,6 +115,8 @@ class StorageActor:
             self._batch_size = 1
         self._stopping = False
         self._followers: dict[str, tuple[int, int]] = {}
+        self._compacting: list[_Asker] = []
+        self._wake = trio.Event()
         context.lsn = lambda: engine.lsn
         context.statistics = engine.statistics
 
@@ -125,8 +128,11 @@ class StorageActor:
     async def keep_house(self) -> None:
         """Sync the log, take checkpoints and trim when the engine says it is time."""
         while True:
-            await trio.sleep(self._engine.due())
+            with trio.move_on_after(self._engine.due()):
+                await self._wake.wait()
+            self._wake = trio.Event()
             self._engine.background()
+            self._answer_compaction()
 
     # -------------------------------------------------------------- one turn
     def _turn(self, mails: Sequence[Mail]) -> None:
@@ -148,6 +154,9 @@ class StorageActor:
                 if isinstance(request, AwaitChanges):
                     self._follow(asker, request)
                     continue
+                if isinstance(request, Compact):
+                    self._compact(asker)
+                    continue
                 # What is asked after a write speaks of the state after it.
                 self._commit(calls, askers)
                 calls, askers = [], []
@@ -161,6 +170,30 @@ class StorageActor:
         self._followers[asker.name] = (asker.request_id, request.after_lsn)
         if request.keep:
             self._engine.hold_changes(asker.name, request.after_lsn)
+
+    def _compact(self, asker: _Asker) -> None:
+        """Start a compaction; who asks while one is under way waits for that one."""
+        try:
+            self._engine.start_compaction()
+        except AuroraError as exc:
+            self._reply(asker, Failure.of(exc, self._name))
+        else:
+            self._compacting.append(asker)
+            self._wake.set()
+
+    def _answer_compaction(self) -> None:
+        outcome = self._engine.take_compaction()
+        if outcome is None:
+            return
+        reply: Message = (
+            Failure.of(outcome, self._name)
+            if isinstance(outcome, AuroraError)
+            else outcome
+        )
+        askers, self._compacting = self._compacting, []
+        for asker in askers:
+            self._reply(asker, reply)
+        self._channel.flush()
 
     def _wake_followers(self) -> None:
         lsn = self._engine.lsn

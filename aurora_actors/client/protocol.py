@@ -61,6 +61,7 @@ from aurora_actors.messages.reactive import LiveChunk, LiveProgress, Subscribed
 from aurora_actors.messages.storage import (
     CollectionDefined,
     Committed,
+    Compacted,
     LogSynced,
     Statistics,
     Written,
@@ -78,6 +79,7 @@ _Answer: TypeAlias = (
     | Committed
     | CollectionDefined
     | LogSynced
+    | Compacted
     | Statistics
     | ExplainReply
     | ResultChunk

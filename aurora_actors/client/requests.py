@@ -18,6 +18,7 @@ from aurora_actors.messages.reactive import Subscribed
 from aurora_actors.messages.storage import (
     CollectionDefined,
     Committed,
+    Compacted,
     LogSynced,
     Statistics,
     Written,
@@ -31,6 +32,7 @@ Reply: TypeAlias = (
     | Committed
     | CollectionDefined
     | LogSynced
+    | Compacted
     | Statistics
     | Subscribed
     | ExplainReply

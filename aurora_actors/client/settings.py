@@ -31,7 +31,11 @@ class Settings(TypedDict, total=False):
     max_document_bytes: int
     max_transaction_bytes: int
     transaction_timeout_s: float
+    auto_compact: bool
+    compact_interval_mins: int
     change_retention: int
+    audit_log_path: str | None
+    audit_log_rotate_mb: int
     max_readers: int
     request_timeout_s: float
     heartbeat_interval_ms: int

@@ -20,7 +20,7 @@ and goes on as its kind says:
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Final, NamedTuple, TypeAlias
 
@@ -33,7 +33,7 @@ __all__ = [
     "ChangeKind",
     "catalog_change",
     "change_header",
-    "delete_change",
+    "delete_changes",
     "insert_change",
     "resolve_change",
     "split_update",
@@ -125,9 +125,15 @@ def split_update(value: Buffer) -> tuple[Buffer, Buffer]:
     return value[_UPDATE.size : middle], value[middle:]
 
 
-def delete_change(collection: int, row: int, old: bytes) -> bytes:
-    """The change record of a delete."""
-    return _HEADER.pack(ChangeKind.DELETE, collection, row) + old
+def delete_changes(
+    collection: int, rows: Iterable[int], records: Iterable[bytes]
+) -> list[bytes]:
+    """The change records of deletes, given the documents' last records."""
+    pack, kind = _HEADER.pack, int(ChangeKind.DELETE)
+    return [
+        pack(kind, collection, row) + record
+        for row, record in zip(rows, records, strict=True)
+    ]
 
 
 def catalog_change(kind: ChangeKind, collection: int, definition: bytes) -> bytes:

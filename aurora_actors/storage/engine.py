@@ -23,11 +23,15 @@ import lmdb
 from aurora_actors.config import AuroraConfig, DurabilityMode
 from aurora_actors.errors import AuroraError, StorageFullError, UnavailableError
 from aurora_actors.messages.base import Failure, Message
+from aurora_actors.messages.storage import Compacted
+from aurora_actors.storage.compactor import Compactor
 from aurora_actors.storage.environment import Transaction, translate_lmdb
 from aurora_actors.storage.operations import CompilePredicate, Operations
+from aurora_actors.storage.origins import AUDITOR, Origins
 from aurora_actors.storage.reclaim import reclaim_some
 from aurora_actors.storage.replay import Entry, encode_payload
 from aurora_actors.storage.requests import ACTOR, RequestRunner, StorageCall
+from aurora_actors.storage.space import Space
 from aurora_actors.storage.store import Settings, Store
 from aurora_actors.storage.transactions import request_weight
 from aurora_actors.storage.upkeep import Upkeep
@@ -37,6 +41,7 @@ __all__ = ["Engine", "StorageCall"]
 
 _log = logging.getLogger(__name__)
 _BATCH_BYTES: Final = 64 << 20
+_RECLAIM_AGAIN_S: Final = 1.0
 
 
 class Engine:
@@ -47,6 +52,7 @@ class Engine:
         store: Store,
         operations: Operations,
         upkeep: Upkeep,
+        clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._runner = RequestRunner(operations, store.outcomes)
@@ -55,6 +61,13 @@ class Engine:
         self._strict = config.durability is DurabilityMode.STRICT
         self._batch_size = (
             config.write_buffer_size if config.enable_write_buffering else 1
+        )
+        self._space = Space(store, clock)
+        self._compactor = Compactor(store, upkeep, self._space, clock)
+        self._clock = clock
+        self._reclaim_at = 0.0
+        self._origins = (
+            Origins(lambda: store.tables.meta, time.time) if config.audit_path else None
         )
         self._failure: AuroraError | None = None
         self._closed = False
@@ -92,8 +105,9 @@ class Engine:
             store.log,
             clock,
             settings.checkpoint_log_bytes,
+            store.map_size,
         )
-        return cls(store, Operations(config, compile_predicate), upkeep)
+        return cls(store, Operations(config, compile_predicate), upkeep, clock)
 
     @property
     def lsn(self) -> int:
@@ -166,6 +180,8 @@ class Engine:
                 return replies
             state = store.write(txn, batch)
             if entries:
+                if self._origins is not None:
+                    self._origins.note(txn, start, entries)
                 self._append(start, batch, entries)
             self._finish(txn, start, batch)
         except BaseException as exc:
@@ -216,7 +232,7 @@ class Engine:
 
     def _check_usable(self) -> None:
         self._upkeep.poll()
-        failure = self._failure or self._upkeep.failure
+        failure = self._failure or self._upkeep.failure or self._compactor.failure
         if failure is not None:
             raise failure
         if self._closed:
@@ -248,9 +264,12 @@ class Engine:
 
     def due(self) -> float:
         """Seconds until :meth:`background` should be called."""
-        if self._store.catalog.dropped:
-            return 0.0
-        return self._upkeep.due(self._store.state)
+        waits = [self._upkeep.due(self._store.state), self._space.due()]
+        if self._store.catalog.dropped and not self._compactor.is_running:
+            waits.append(max(0.0, self._reclaim_at - self._clock()))
+        if (compacting := self._compactor.due()) is not None:
+            waits.append(compacting)
+        return min(waits)
 
     def background(self) -> None:
         """Do some of what is due; returns within a few milliseconds.
@@ -262,8 +281,24 @@ class Engine:
         """
         self._check_usable()
         self._upkeep.run(self._store.state)
-        if self._store.catalog.dropped:
+        self._space.look()
+        if self._store.catalog.dropped and not self._compactor.is_running:
             self._reclaim()
+        self._compactor.run()
+        self._check_usable()
+
+    def start_compaction(self) -> None:
+        """Begin to write the data file anew; :meth:`background` goes on with it.
+
+        Raises:
+            StorageFullError: there is no room for a second data file.
+        """
+        self._check_usable()
+        self._compactor.start()
+
+    def take_compaction(self) -> Compacted | AuroraError | None:
+        """What the last compaction came to, once it is done."""
+        return self._compactor.take_outcome()
 
     def _reclaim(self) -> None:
         store = self._store
@@ -272,6 +307,7 @@ class Engine:
                 done = reclaim_some(txn, store.tables, store.catalog)
         except StorageFullError:
             _log.warning("no room to reclaim a removed collection")
+            self._reclaim_at = self._clock() + _RECLAIM_AGAIN_S
             return
         if done is not None:
             del store.catalog.dropped[done]
@@ -287,6 +323,8 @@ class Engine:
         Kept up to ten times ``change_retention``; not remembered over a restart.
         """
         self._store.history.hold(consumer, lsn)
+        if self._origins is not None and consumer == AUDITOR and lsn is not None:
+            self._origins.done = lsn
 
     def statistics(self) -> dict[str, int | float]:
         """Counters since the engine was opened, and sizes as they are."""
@@ -309,6 +347,9 @@ class Engine:
             "documents": store.catalog.documents,
             "collections": len(store.catalog.by_name),
             "first_change": store.history.first,
+            "generation": store.generation,
+            "compactions": self._compactor.done,
+            **self._space.statistics(),
         }
 
     def close(self) -> None:
@@ -317,6 +358,7 @@ class Engine:
             return
         self._closed = True
         try:
+            self._compactor.abandon()
             self._upkeep.close()
             if self._failure is None and self._upkeep.failure is None:
                 self._upkeep.checkpoint(self._store.state, clean=True)
@@ -326,5 +368,6 @@ class Engine:
     def abandon(self) -> None:
         """Close the files as they are, as a crash would leave them (for tests)."""
         self._closed = True
+        self._compactor.abandon()
         self._upkeep.close()
         self._store.close()

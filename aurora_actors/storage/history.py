@@ -48,6 +48,13 @@ class History:
         self.first = _U64.unpack(cursor.key())[0] if cursor.first() else lsn + 1
         self._trimmed_to = self.first
 
+    def move(self, txn: Transaction, table: Table, lsn: int) -> None:
+        """Go on with the table of another data file."""
+        self._table = table
+        cursor = txn.cursor(table)
+        self.first = _U64.unpack(cursor.key())[0] if cursor.first() else lsn + 1
+        self._trimmed_to = self.first
+
     def hold(self, consumer: str, lsn: int | None) -> None:
         """Keep what comes after ``lsn`` for ``consumer``; ``None`` lets go of it."""
         if lsn is None:

@@ -43,6 +43,7 @@ from aurora_actors.storage.generations import current_data_file, other_data_file
 from aurora_actors.storage.layout import (
     CHECKPOINT_FILE,
     DATA_FILE,
+    META_UUID,
     REPAIR_READY,
     REPAIR_SCRATCH,
     WAL_DIRECTORY,
@@ -229,15 +230,16 @@ def _make(  # noqa: PLR0917 - the parts of one long step
     env = _open_source(readable, checkpoint)
     try:
         tables = open_tables(env)
-        with lmdb_errors(readable), env.begin(buffers=True) as txn:
-            uuid = _uuid(txn.get(b"uuid", db=tables.meta), checkpoint)
-            state = read_state_or_zero(txn, tables, found)
-            catalog = read_catalog(txn, tables, found)
-            frames = salvage_frames(path / WAL_DIRECTORY, uuid, found)
-            numbers = read_numbers(txn, tables, catalog, found)
-            with Rebuilding(scratch, uuid, catalog, numbers, found) as rebuilding:
+        with lmdb_errors(readable):
+            with env.begin(buffers=True) as txn:
+                uuid = _uuid(txn.get(META_UUID, db=tables.meta), checkpoint)
+                state = read_state_or_zero(txn, tables, found)
                 total = int(txn.stat(tables.docs)["entries"])
-                documents = salvage_documents(txn, tables.docs, found)
+            catalog = read_catalog(env, tables, found)
+            numbers = read_numbers(env, tables, catalog, found)
+            frames = salvage_frames(path / WAL_DIRECTORY, uuid, found)
+            with Rebuilding(scratch, uuid, catalog, numbers, found) as rebuilding:
+                documents = salvage_documents(env, tables.docs, found)
                 rebuilding.take(documents, progress, total)
                 rebuilding.apply(frames, _least_state(state, checkpoint))
                 rebuilding.derive(progress)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 import lmdb
 
-from aurora_actors.errors import AuroraError
+from aurora_actors.errors import AuroraError, CorruptionError
 from aurora_actors.schema.types import CollectionDefinition, decode_definition
 from aurora_actors.storage.catalog import (
     State,
@@ -24,7 +25,12 @@ from aurora_actors.storage.catalog import (
     read_state,
 )
 from aurora_actors.storage.changes import ChangeKind, change_header
-from aurora_actors.storage.environment import Table, Tables, Transaction
+from aurora_actors.storage.environment import (
+    Environment,
+    Table,
+    Tables,
+    Transaction,
+)
 from aurora_actors.storage.findings import Findings
 from aurora_actors.storage.frames import Frame, scan_frames
 from aurora_actors.storage.layout import META_NEXT_COLLECTION, row_key
@@ -41,7 +47,7 @@ __all__ = [
 Document: TypeAlias = "tuple[int, int, bytes]"
 Catalog: TypeAlias = "dict[int, tuple[int, CollectionDefinition]]"
 _PAIR: Final = struct.Struct(">IQ")
-_ROWS_TRIED: Final = 10_000
+_FARTHEST: Final = 1 << 24
 
 
 def read_state_or_zero(txn: Transaction, tables: Tables, found: Findings) -> State:
@@ -53,23 +59,26 @@ def read_state_or_zero(txn: Transaction, tables: Tables, found: Findings) -> Sta
         return State(0, 0, 0)
 
 
-def read_catalog(txn: Transaction, tables: Tables, found: Findings) -> Catalog:
+def read_catalog(env: Environment, tables: Tables, found: Findings) -> Catalog:
     """The definitions in ``meta``, and those that only the change log still has."""
     catalog: Catalog = {}
     dropped: set[int] = set()
     try:
-        for lsn, value in txn.cursor(tables.changes):
-            kind, number, _ = change_header(value)
-            if kind == ChangeKind.DEFINE:
-                _take(catalog, number, int.from_bytes(lsn, "big"), value[13:], found)
-            elif kind == ChangeKind.DROP:
-                dropped.add(number)
+        with env.begin() as txn:
+            for lsn, value in txn.cursor(tables.changes):
+                kind, number, _ = change_header(value)
+                if kind == ChangeKind.DEFINE:
+                    created = int.from_bytes(lsn, "big")
+                    _take(catalog, number, created, value[13:], found)
+                elif kind == ChangeKind.DROP:
+                    dropped.add(number)
     except (lmdb.Error, AuroraError) as exc:
         found.add("changes", f"the change log cannot be read on: {exc}")
     try:
-        for number, created, encoded in read_definitions(txn, tables.meta):
-            _take(catalog, number, created, encoded, found)
-            dropped.discard(number)
+        with env.begin() as txn:
+            for number, created, encoded in read_definitions(txn, tables.meta):
+                _take(catalog, number, created, encoded, found)
+                dropped.discard(number)
     except (lmdb.Error, AuroraError, struct.error) as exc:
         found.add("meta", f"the catalog cannot be read on: {exc}")
     return {number: entry for number, entry in catalog.items() if number not in dropped}
@@ -90,16 +99,18 @@ class Numbers(NamedTuple):
 
 
 def read_numbers(
-    txn: Transaction, tables: Tables, catalog: Catalog, found: Findings
+    env: Environment, tables: Tables, catalog: Catalog, found: Findings
 ) -> Numbers:
     """The numbers that were given."""
     rows: dict[int, int] = {}
+    meta = tables.meta
     try:
-        for number in catalog:
-            rows[number] = read_counters(txn, tables.meta, number).next_row - 1
-        following = txn.get(META_NEXT_COLLECTION, db=tables.meta)
-        last = int.from_bytes(following, "big") - 1 if following else 0
-        return Numbers(rows, last, frozenset(read_dropped(txn, tables.meta)))
+        with env.begin() as txn:
+            for number in catalog:
+                rows[number] = read_counters(txn, meta, number).next_row - 1
+            following = txn.get(META_NEXT_COLLECTION, db=meta)
+            last = int.from_bytes(following, "big") - 1 if following else 0
+            return Numbers(rows, last, frozenset(read_dropped(txn, meta)))
     except (AuroraError, lmdb.Error, struct.error) as exc:
         found.add("meta", f"the counters cannot be read: {exc}")
         return Numbers(rows, 0, frozenset())
@@ -115,58 +126,96 @@ def _take(
 
 
 def salvage_documents(
-    txn: Transaction, table: Table, found: Findings
+    env: Environment, table: Table, found: Findings
 ) -> Iterator[Document]:
     """All rows of ``docs`` that can be reached: collection, row, record; in order.
 
-    Where a page cannot be read, it goes on with the rows behind it.
+    Where a page cannot be read, it goes on with the rows behind it. LMDB may also take
+    a damaged page for the end of the table: then there is a last key further on. An
+    error ends a transaction, so each attempt has its own; nobody writes meanwhile.
     """
     after: tuple[int, int] | None = (0, 0)
+    with env.begin() as txn:
+        count, entries = 0, int(txn.stat(table)["entries"])
     while after is not None:
-        last = after
+        last, reason = after, "the rows that follow are not found"
         try:
-            for document in _from(txn, table, after):
-                last = document[:2]
-                yield document
-        except (lmdb.Error, struct.error) as exc:
-            found.add("pages", f"docs cannot be read behind {last}: {exc}")
-            after = _behind_gap(txn, table, last)
-        else:
-            after = None
+            with env.begin(buffers=True) as txn:
+                for document in _from(txn, table, after):
+                    last, count = document[:2], count + 1
+                    yield document
+        except (lmdb.Error, struct.error, CorruptionError) as exc:
+            reason = str(exc)
+        after = None
+        if last < _last_key(env, table):
+            found.add("pages", f"docs cannot be read behind {last}: {reason}")
+            after = _behind_gap(env, table, last)
+    if count != entries:
+        found.add("pages", f"docs has {entries:,} documents; {count:,} could be read")
 
 
 def _from(txn: Transaction, table: Table, after: tuple[int, int]) -> Iterator[Document]:
     cursor = txn.cursor(table)
     if not cursor.set_range(_PAIR.pack(after[0], after[1] + 1)):
         return
+    last = after
     for key, record in cursor.iternext():
         collection, row = _PAIR.unpack(key)
+        if (collection, row) <= last:
+            raise CorruptionError(f"row {row} stands behind row {last[1]}")
+        last = collection, row
         yield collection, row, record
 
 
-def _behind_gap(
-    txn: Transaction, table: Table, last: tuple[int, int]
-) -> tuple[int, int] | None:
-    """The place before the first row behind ``last`` that can be read again."""
-    collection, row = last
-    for step in range(2, _ROWS_TRIED):
-        try:
-            cursor = txn.cursor(table)
-            if not cursor.set_range(row_key(collection, row + step)):
-                return None
-        except lmdb.Error:
-            continue
-        else:
-            key = _PAIR.unpack(bytes(cursor.key()))
-            return key[0], key[1] - 1
-    try:
+def _last_key(env: Environment, table: Table) -> tuple[int, int]:
+    with suppress(lmdb.Error, struct.error), env.begin() as txn:
         cursor = txn.cursor(table)
-        if cursor.set_range(_PAIR.pack(collection + 1, 0)):
-            key = _PAIR.unpack(bytes(cursor.key()))
-            return key[0], key[1] - 1
-    except lmdb.Error:
-        pass
+        if cursor.last():
+            collection, row = _PAIR.unpack(cursor.key())
+            return collection, row
+    return (0, 0)
+
+
+def _behind_gap(
+    env: Environment, table: Table, last: tuple[int, int]
+) -> tuple[int, int] | None:
+    """The place before the first row behind ``last`` that can be read again.
+
+    Looks at doubling distances, then halves the last one, in each collection in turn.
+    """
+    end = _last_key(env, table)
+    for collection in range(last[0], end[0] + 1):
+        start = last[1] if collection == last[0] else 0
+        distance = 1
+        while distance <= _FARTHEST:
+            if _readable(env, table, (collection, start + distance)):
+                near = _nearest(env, table, (collection, start), distance)
+                return collection, near - 1
+            distance *= 2
     return None
+
+
+def _nearest(
+    env: Environment, table: Table, start: tuple[int, int], distance: int
+) -> int:
+    low, high = distance // 2, distance
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _readable(env, table, (start[0], start[1] + middle)):
+            high = middle
+        else:
+            low = middle
+    return start[1] + high
+
+
+def _readable(env: Environment, table: Table, place: tuple[int, int]) -> bool:
+    """Whether a search for a row leads to it or to one behind it."""
+    with suppress(lmdb.Error, struct.error), env.begin() as txn:
+        cursor = txn.cursor(table)
+        if cursor.set_range(row_key(*place)):
+            key: tuple[int, int] = _PAIR.unpack(cursor.key())
+            return key >= place and key[0] == place[0]
+    return False
 
 
 # ------------------------------------------------------------------ log

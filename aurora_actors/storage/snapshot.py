@@ -41,6 +41,7 @@ from aurora_actors.storage.layout import (
     field_prefix,
     value_key,
 )
+from aurora_actors.storage.origins import Origin, read_origins
 
 __all__ = ["CatalogCache", "CollectionInfo", "Snapshot"]
 
@@ -313,6 +314,10 @@ class Snapshot:
     def superseded_record(self, ended_by: int) -> Buffer | None:
         """The version that the change ``ended_by`` put an end to."""
         return self._record_after(0, 0, ended_by)
+
+    def origins(self, after_lsn: int) -> Iterator[Origin]:
+        """Where the changes after ``after_lsn`` come from, if an audit log is kept."""
+        return read_origins(self.txn, self._tables.meta, after_lsn)
 
     def changed_rows(
         self, info: CollectionInfo, after_lsn: int, upto: int | None = None

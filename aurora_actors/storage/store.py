@@ -39,6 +39,7 @@ from aurora_actors.storage.frames import Frame
 from aurora_actors.storage.generations import data_file_name
 from aurora_actors.storage.history import History
 from aurora_actors.storage.layout import CHECKPOINT_FILE, META_MOVED, WAL_DIRECTORY
+from aurora_actors.storage.origins import note_origins
 from aurora_actors.storage.outcomes import Outcomes
 from aurora_actors.storage.recovery import (
     history_was_cut,
@@ -139,8 +140,12 @@ class Store:
         self._open_log(uuid)
 
     def _open_environment(self) -> tuple[Environment, Tables]:
+        return self.open_file(self.data_path)
+
+    def open_file(self, path: Path) -> tuple[Environment, Tables]:
+        """Open a data file of this database for writing."""
         env = open_environment(
-            self.data_path,
+            path,
             map_size=self.map_size,
             max_readers=self.config.max_readers,
             sync=self.config.durability is DurabilityMode.SYNCHRONOUS,
@@ -245,7 +250,11 @@ class Store:
             batch = self.new_batch(txn)
             for frame in frames:
                 batch.timeline = max(batch.timeline, frame.timeline)
-                for entry in replay_frame(batch, frame):
+                entries = replay_frame(batch, frame)
+                if self.config.audit_path is not None:
+                    first = frame.first_lsn
+                    note_origins(txn, self.tables.meta, first - 1, entries, 0)
+                for entry in entries:
                     self.outcomes.restore(entry.client, entry.request_id, entry.reply)
             state = self.write(txn, batch)
         self.committed(state)
@@ -304,6 +313,44 @@ class Store:
         self.state = state
         self.outcomes.committed()
         self.history.committed()
+
+    def used_bytes(self) -> int:
+        """How much of the data file holds something; the rest are free pages."""
+        with lmdb_errors(self.data_path), self.env.begin() as txn:
+            pages = 2
+            for stat in (self.env.stat(), *map(txn.stat, self.tables)):
+                pages += stat["branch_pages"] + stat["leaf_pages"]
+                pages += stat["overflow_pages"]
+        return int(pages * self.env.stat()["psize"])
+
+    def switch(
+        self,
+        env: Environment,
+        tables: Tables,
+        generation: int,
+        checkpointer: Checkpointer,
+    ) -> None:
+        """Go on with another data file that holds the same state.
+
+        Its checkpoint has been published; the old file's name is removed, and readers
+        that have it open keep it until they look for the new one.
+        """
+        old_path, old_shared = self.data_path, self._shared
+        self._shared = acquire(
+            self.path, lambda: (env, tables), writer=True, generation=generation
+        )
+        self.env, self.tables, self.generation = env, tables, generation
+        self.checkpointer.close()
+        self.checkpointer = checkpointer
+        with lmdb_errors(self.data_path), env.begin() as txn:
+            self.history.move(txn, tables.changes, self.state.lsn)
+        release(old_shared)
+        try:
+            self.files.remove(old_path)
+            self.files.remove(old_path.with_name(f"{old_path.name}-lock"))
+        except OSError as exc:
+            # The next start removes it.
+            _log.warning("an old data file stays", extra={"error": str(exc)})
 
     def close(self) -> None:
         """Close everything, without syncing."""

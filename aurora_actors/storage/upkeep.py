@@ -26,8 +26,10 @@ _log = logging.getLogger(__name__)
 _CHECKPOINT_LOG_BYTES: Final = 64 << 20
 # Each commit writes pages anew, some 18 for one small document, and under a guard LMDB
 # reuses none of those that it frees: the file grows with all that is written between
-# two checkpoints. So that is limited: to this, or to a quarter of the data file.
+# two checkpoints. So that is limited: to this, or to a quarter of the data file if that
+# is more, and to half the room that the file has left, but for the least.
 _CHECKPOINT_PAGE_BYTES: Final = 64 << 20
+_LEAST_PAGE_BYTES: Final = 4 << 20
 _PAGE_BYTES: Final = 4096
 # How soon to look again while a helper thread is at work.
 _POLL_S: Final = 0.02
@@ -42,6 +44,7 @@ class Upkeep:
         log: The commit log, if this durability mode has one.
         clock: Seconds, monotonic.
         checkpoint_log_bytes: A checkpoint is due when the log has grown by this.
+        map_size: The data file's largest size.
     """
 
     def __init__(
@@ -51,10 +54,12 @@ class Upkeep:
         log: CommitLog | None,
         clock: Callable[[], float],
         checkpoint_log_bytes: int | None = None,
+        map_size: int = 1 << 62,
     ) -> None:
         small = config.cold_mode is ColdStoreMode.LOW_SPACE
         limit = checkpoint_log_bytes or _CHECKPOINT_LOG_BYTES
         self._log_bytes = limit // 4 if small else limit
+        self._map_size = map_size
         self._page_bytes = _CHECKPOINT_PAGE_BYTES // (4 if small else 1)
         self._sync_interval = config.wal_sync_interval_ms / 1000
         self._interval = config.checkpoint_interval_ms / 1000
@@ -65,7 +70,7 @@ class Upkeep:
         self._checkpointer = checkpointer
         self._log = log
         self._clock = clock
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="storage-sync")
+        self._pool = ThreadPoolExecutor(3, thread_name_prefix="storage-sync")
         self._sync_job: Future[int] | None = None
         self._checkpoint_job: tuple[Pending, Future[None]] | None = None
         self._last_sync = self._last_checkpoint = clock()
@@ -73,6 +78,20 @@ class Upkeep:
         self.failure: AuroraError | None = None
         self.log_syncs = 0
         self.checkpoints = 0
+
+    def submit(self, work: Callable[[], None]) -> Future[None]:
+        """Have something done by a helper thread."""
+        return self._pool.submit(work)
+
+    def finish_checkpoint(self) -> None:
+        """Wait for the checkpoint that is under way, if one is."""
+        self._finish_checkpoint(wait=True)
+
+    def use(self, checkpointer: Checkpointer) -> None:
+        """Take the checkpoints of another data file from now on."""
+        self._checkpointer = checkpointer
+        self._written_bytes = self._covered_bytes = 0
+        self._last_checkpoint = self._clock()
 
     # -------------------------------------------------------------- the log
     def sync_log(self) -> None:
@@ -162,14 +181,20 @@ class Upkeep:
 
     def _limit(self) -> int:
         """How much may be written before the next checkpoint is due."""
-        return max(self._page_bytes, self._checkpointer.data_bytes // 4)
+        size = self._checkpointer.data_bytes
+        limit = min(max(self._page_bytes, size // 4), (self._map_size - size) // 2)
+        return max(limit, _LEAST_PAGE_BYTES)
 
     def _checkpoint_due(self, now: float, state: State) -> float | None:
-        if self._checkpoint_job is not None or state.lsn == self._checkpointer.lsn:
+        if self._checkpoint_job is not None:
+            return None
+        # Refused requests have no LSN, but their outcomes take pages, which only
+        # another checkpoint makes free.
+        if self._written_bytes >= self._limit():
+            return 0.0
+        if state.lsn == self._checkpointer.lsn:
             return None
         if self._log is not None and self._log.size_bytes >= self._log_bytes:
-            return 0.0
-        if self._written_bytes >= self._limit():
             return 0.0
         return max(0.0, self._last_checkpoint + self._interval - now)
 

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from aurora_actors.errors import CorruptionError
 from aurora_actors.schema.types import encode_definition
 from aurora_actors.storage.batchview import BatchView, Overlay
 from aurora_actors.storage.catalog import (
@@ -36,25 +35,20 @@ from aurora_actors.storage.catalog import (
 from aurora_actors.storage.changes import (
     ChangeKind,
     catalog_change,
-    delete_change,
+    delete_changes,
     insert_change,
     update_change,
 )
-from aurora_actors.storage.environment import Table, Tables, Transaction
+from aurora_actors.storage.environment import Tables, Transaction
 from aurora_actors.storage.journal import Journal
 from aurora_actors.storage.layout import META_NEXT_COLLECTION, META_STATE, row_key
+from aurora_actors.storage.tablewriter import TableWriter
 
 __all__ = ["Savepoint", "WriteSet"]
 
 _U64: Final = struct.Struct(">Q")
 _U32: Final = struct.Struct(">I")
 _INSERT: Final = int(ChangeKind.INSERT)
-
-# For the estimate of how many pages a commit writes: those from a table's root to a
-# leaf; what an item takes besides its value, and what a page holds of them.
-_PATH: Final = 3
-_ITEM: Final = 32
-_PAGE: Final = 4000
 
 
 class Savepoint(NamedTuple):
@@ -95,8 +89,7 @@ class WriteSet(BatchView):
         self.timeline = state.timeline
         self.first_change = first_change
         self.effects: list[tuple[object, ...]] = []
-        # The root of roots, the list of free pages, the remembered outcomes.
-        self.pages = 2 * _PATH
+        self.pages = 0
         self._meta: Overlay = {}
         self._counted: set[int] = set()
         self._journal = Journal()
@@ -234,7 +227,7 @@ class WriteSet(BatchView):
         first_lsn = self.lsn + 1
         self._supersede_all(records, first_lsn)
         lsns = range(first_lsn, first_lsn + len(rows))
-        changes = map(delete_change, [number] * len(rows), rows, records)
+        changes = delete_changes(number, rows, records)
         self._add(self._changes, dict(zip(lsns, changes, strict=True)))
         self._clear(self._docs, [row_key(number, row) for row in rows])
         self._clear(self._ids, [prefix + r[9 : 9 + r[8]] for r in records])
@@ -331,69 +324,31 @@ class WriteSet(BatchView):
     # -------------------------------------------------------------- writing
     def flush(self) -> State:
         """Write everything to the transaction; returns the state it leads to."""
-        tables = self.tables
-        self._flush(tables.docs, self._docs)
-        self._flush(tables.ids, self._ids)
-        self._flush(tables.unique, self._unique)
-        self._flush_changes(tables.changes)
+        tables, writer = self.tables, TableWriter(self.txn)
+        writer.change(tables.docs, self._docs)
+        writer.change(tables.ids, self._ids)
+        writer.change(tables.unique, self._unique)
+        self._flush_changes(writer)
         for number in self._counted:
             counters = self.catalog.counters.get(number)
             self._meta[counters_key(number)] = counters and pack_counters(counters)
         state = State(self.lsn, self.timeline, self.catalog.numbers["version"])
         self._meta[META_STATE] = pack_state(state)
-        self._flush(tables.meta, self._meta)
+        writer.change(tables.meta, self._meta)
+        self.pages = writer.pages
         return state
 
-    def _flush_changes(self, table: Table) -> None:
+    def _flush_changes(self, writer: TableWriter) -> None:
         """New changes go behind all others; older ones say what superseded them."""
         pack, start = _U64.pack, self._start
-        changes = self._changes
-        if len(changes) <= self.lsn - start:
-            new = [(pack(lsn), value) for lsn, value in changes.items()]
-        else:
-            old = {pack(lsn): value for lsn, value in changes.items() if lsn <= start}
-            self._flush(table, old)
+        table, changes = self.tables.changes, self._changes
+        if len(changes) > self.lsn - start:
+            old: Overlay = {
+                pack(lsn): value for lsn, value in changes.items() if lsn <= start
+            }
+            writer.change(table, old)
             new = [(pack(lsn), value) for lsn, value in changes.items() if lsn > start]
-        self._append(table, new)
-
-    def _flush(self, table: Table, overlay: Overlay) -> None:
-        if len(overlay) < 4:
-            txn = self.txn
-            for key, value in overlay.items():
-                if value is None:
-                    txn.delete(key, b"", table)
-                else:
-                    txn.put(key, value, True, True, False, table)
-            self.pages += _PATH * len(overlay)
-            return
-        puts = [item for item in overlay.items() if item[1] is not None]
-        if len(puts) != len(overlay):
-            delete = self.txn.delete
-            keys = sorted(key for key, value in overlay.items() if value is None)
-            for key in keys:
-                delete(key, b"", table)
-            self.pages += _PATH + len(keys)
-        if puts:
-            puts.sort()
-            last = self.txn.cursor(table)
-            if not last.last() or last.key() < puts[0][0]:
-                self._append(table, puts)
-            else:
-                last.putmulti(puts)
-                self.pages += _PATH + len(puts)
-
-    def _append(self, table: Table, items: Sequence[tuple[bytes, Any]]) -> None:
-        """Put items whose keys ascend, from one that is beyond the last."""
-        if len(items) == 1:
-            key, value = items[0]
-            added = int(self.txn.put(key, value, True, True, True, table))
-            self.pages += _PATH
         else:
-            _, added = self.txn.cursor(table).putmulti(items, append=True)
-            self.pages += _PATH + _size(items) // _PAGE
-        if added != len(items):
-            raise CorruptionError("a table has entries beyond its last number")
-
-
-def _size(items: Sequence[tuple[bytes, bytes]]) -> int:
-    return sum(len(value) for _, value in items) + _ITEM * len(items)
+            new = [(pack(lsn), value) for lsn, value in changes.items()]
+        if new:
+            writer.append(table, new)

@@ -49,6 +49,8 @@ def text(annotation: object) -> str:
         ("BlockingStream", "DocumentStream"),
         ("BlockingTransaction", "Transaction"),
         ("BlockingSavepoint", "Savepoint"),
+        ("BlockingWatcher", "Watcher"),
+        ("BlockingListener", "Listener"),
         ("Awaitable[T]", "T"),
         (" | AsyncIterable[object]", ""),
     ):
@@ -83,7 +85,11 @@ def test_the_methods_have_the_same_signatures(ours, theirs):
 @pytest.mark.parametrize("cls", [Aurora, Query, blocking.Aurora])
 def test_every_method_that_waits_takes_a_timeout(cls):
     free = {"open", "with_config", "close", "query", "config", "session"}
-    builders = {"filter", "order_by", "limit", "offset", "select"}
+    builders = {"filter", "order_by", "limit", "offset", "select", "debounce"}
+    # They wait when they are entered, for as long as the configuration says.
+    builders |= (
+        {"listen", "listen_all", "stream", "watch"} if cls is not Query else {"watch"}
+    )
     for name in methods(cls) - free - builders:
         if re.match("__", name):
             continue
