@@ -244,7 +244,9 @@ def token_after(chunk: LiveChunk, seen: int) -> Token:
     lsn = chunk.events[seen - 1].lsn if seen else chunk.base
     if seen and chunk.events[seen].lsn != lsn:
         return Token(chunk.timeline, lsn)
-    first = next(n for n, event in enumerate(chunk.events) if event.lsn == lsn or not seen)
+    first = next(
+        n for n, event in enumerate(chunk.events) if event.lsn == lsn or not seen
+    )
     before = chunk.events[first - 1].lsn if first else chunk.base
     skipped = 0 if first else chunk.skipped
     return Token(chunk.timeline, before, 0, seen - first + skipped)

@@ -1,4 +1,4 @@
-# ruff: noqa: D102, PLR0917 - one method for each rule; grammar.lark documents them
+# ruff: noqa: D102 - one method for each rule; grammar.lark documents them
 """From the parser's reductions to tree nodes.
 
 Called by lark while it parses, bottom up: one method for each rule of the grammar that

@@ -155,7 +155,9 @@ class Events(AsyncIterator[E], Generic[E]):
         first event of a watch that has not begun with a token.
         """
         if self._at < len(self._items):
-            return self._token_of(self._items[self._at - 1]) if self._at else self._since
+            return (
+                self._token_of(self._items[self._at - 1]) if self._at else self._since
+            )
         newest = self._reader.newest
         if newest is None and self._items:
             newest = self._token_of(self._items[-1])

@@ -161,7 +161,7 @@ def _leaves(parameters: str, places: dict[str, str]) -> Leaves:
     return Leaves(parameters, lambda name, _constants: places[name])
 
 
-def _match(  # noqa: PLR0917 - the two loops' common part, called from them alone
+def _match(
     predicate: Predicate | None,
     want: Want,
     order: Sequence[OrderKey],

@@ -67,7 +67,11 @@ class DocumentChange:
     def id(self) -> str:
         """The document's id."""
         record = self.old if self.new is None else self.new
-        return "" if record is None else str(record[RECORD_HEAD : RECORD_HEAD + record[8]], "utf-8")
+        return (
+            ""
+            if record is None
+            else str(record[RECORD_HEAD : RECORD_HEAD + record[8]], "utf-8")
+        )
 
     @property
     def old_fields(self) -> Fields | None:

@@ -45,6 +45,7 @@ class Compactor:
         self._interval = store.config.compact_interval_mins * 60.0
         self._next = clock() + self._interval
         self._current: Compaction | None = None
+        self._is_wanted = False
         self._started = 0.0
         self._outcome: Compacted | AuroraError | None = None
         self.done = 0
@@ -59,20 +60,32 @@ class Compactor:
         """Seconds until :meth:`run` has something to do."""
         if self._current is not None:
             return _POLL_S if self._current.is_waiting else 0.0
+        if self._is_wanted and not self._store.catalog.dropped:
+            return 0.0
         if not self._store.config.auto_compact:
             return None
         return max(0.0, self._next - self._clock())
 
     def start(self) -> None:
-        """Start one, unless one is under way.
+        """Start one, unless one is under way; removed collections are reclaimed first.
 
         Raises:
             StorageFullError: there is no room for a second data file.
         """
-        if self._current is None:
-            self._started = self._clock()
-            self._outcome = None
+        if self._current is not None or self._is_wanted:
+            return
+        self._outcome = None
+        self._started = self._clock()
+        if self._store.catalog.dropped:
+            self._is_wanted = True
+        else:
             self._current = Compaction(self._store, self._upkeep)
+
+    def refuse(self, error: AuroraError) -> None:
+        """What had to be done before cannot be done."""
+        if self._is_wanted:
+            self._is_wanted = False
+            self._outcome = error
 
     def take_outcome(self) -> Compacted | AuroraError | None:
         """What the last one came to, once."""
@@ -83,6 +96,10 @@ class Compactor:
         """Do some of what is to be done; call it between two commits."""
         if self._current is not None:
             self._step(self._current)
+        elif self._is_wanted:
+            if not self._store.catalog.dropped:
+                self._is_wanted = False
+                self._start_quietly()
         elif self._store.config.auto_compact and self._clock() >= self._next:
             self._next = self._clock() + self._interval
             if self._is_worth_it():
@@ -98,6 +115,7 @@ class Compactor:
             self.start()
         except AuroraError as exc:
             _log.warning("no compaction", extra={"reason": exc.message})
+            self._outcome = exc
 
     def _step(self, current: Compaction) -> None:
         try:

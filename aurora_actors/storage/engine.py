@@ -305,8 +305,9 @@ class Engine:
         try:
             with store.writing() as txn:
                 done = reclaim_some(txn, store.tables, store.catalog)
-        except StorageFullError:
+        except StorageFullError as exc:
             _log.warning("no room to reclaim a removed collection")
+            self._compactor.refuse(exc)
             self._reclaim_at = self._clock() + _RECLAIM_AGAIN_S
             return
         if done is not None:

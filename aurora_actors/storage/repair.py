@@ -218,7 +218,7 @@ def _find_source(path: Path, checkpoint: Checkpoint | None) -> Path:
 
 
 # ------------------------------------------------------------------ making
-def _make(  # noqa: PLR0917 - the parts of one long step
+def _make(
     path: Path,
     source: Path,
     checkpoint: Checkpoint | None,

@@ -73,7 +73,9 @@ def template(tmp_path_factory) -> Path:
                 for n in range(50)
             ],
         )
-        db.insert_into("events", {"id": "e", "blob": b"\x00\xff", "list": [1, {"a": 2}]})
+        db.insert_into(
+            "events", {"id": "e", "blob": b"\x00\xff", "list": [1, {"a": 2}]}
+        )
     no_process_left(path)
     return path
 

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import threading
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 import msgspec
@@ -53,7 +53,7 @@ async def pid_of(db, name):
 
 
 async def until_complete(updates):
-    found = []
+    found: list[Any] = []
     async for update in updates:
         if isinstance(update, InitialComplete):
             return found
@@ -142,7 +142,8 @@ def test_a_watch_of_a_model_gives_its_instances_in_order(run, tmp_path):
                 assert [update.position for update in first] == [0, 1]
                 assert updates.snapshot() == [Item("i5", "x", 50), Item("i4", "x", 40)]
                 await db.insert_into(Item, Item("new", "y", 45))
-                removed, added = await anext(updates), await anext(updates)
+                removed: Any = await anext(updates)
+                added: Any = await anext(updates)
                 assert isinstance(removed, Removed)
                 assert removed.document == Item("i4", "x", 40)
                 assert added.position == 1
@@ -312,7 +313,7 @@ def test_a_blocking_watch_waits_as_long_as_it_is_told(tmp_path):
         db.new_collection("a", open=True)
         with db.query("a").watch() as updates, db.listen("a") as events:
             assert isinstance(updates.next(10), InitialComplete)
-            with pytest.raises(TimeoutError_, match="within 0.05 s"):
+            with pytest.raises(TimeoutError_, match=r"within 0\.05 s"):
                 updates.next(0.05)
             thread = threading.Thread(target=db.insert_into, args=("a", {"id": "1"}))
             thread.start()

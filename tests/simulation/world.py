@@ -116,6 +116,7 @@ class World:
         self._incarnations = dict.fromkeys((STORAGE, *EXECUTORS), 0)
         self._supervisor = self.network.open(SUPERVISOR)
         self._ready = dict.fromkeys(self._incarnations, False)
+        self._ready_changed = trio.Condition()
 
     # -------------------------------------------------------------- the network
     def _route(self, sender: str, to: str) -> Sequence[float]:
@@ -141,8 +142,9 @@ class World:
             await self._until_ready(name)
 
     async def _until_ready(self, name: str) -> None:
-        while not self._ready[name]:
-            await trio.sleep(0.001)
+        async with self._ready_changed:
+            while not self._ready[name]:
+                await self._ready_changed.wait()
 
     async def _read_notices(self) -> None:
         while True:
@@ -150,10 +152,12 @@ class World:
                 for letter in mail.letters:
                     ready = _ready_decoder.decode(letter.body)
                     if ready.incarnation == self._incarnations[mail.sender]:
-                        self._announce(mail.sender, ready.incarnation)
+                        await self._announce(mail.sender, ready.incarnation)
 
-    def _announce(self, name: str, incarnation: int) -> None:
-        self._ready[name] = True
+    async def _announce(self, name: str, incarnation: int) -> None:
+        async with self._ready_changed:
+            self._ready[name] = True
+            self._ready_changed.notify_all()
         notice = ActorReady(name=name, incarnation=incarnation)
         for client in self.clients:
             client.on_actor_ready(notice)

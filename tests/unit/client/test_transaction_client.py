@@ -1,6 +1,5 @@
 """Transactions as callers use them, over a storage engine in the same thread."""
 
-# ruff: noqa: PT012 - what raises is the end of a block
 from __future__ import annotations
 
 from types import SimpleNamespace

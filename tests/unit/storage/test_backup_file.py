@@ -72,7 +72,9 @@ def test_two_restores_of_one_backup_are_two_histories(filled, tmp_path, monkeypa
     for number in range(2):
         target = tmp_path / f"{number}.db"
         clock = 2_000_000_000 + number
-        monkeypatch.setattr("aurora_actors.storage.restore.time.time", lambda c=clock: c)
+        monkeypatch.setattr(
+            "aurora_actors.storage.restore.time.time", lambda c=clock: c
+        )
         restore_backup(tmp_path / "a.backup", target)
         timelines.append(check_database(target).timeline)
     assert timelines == [2_000_000_000, 2_000_000_001]
@@ -95,7 +97,9 @@ def test_a_changed_byte_anywhere_is_refused(filled, tmp_path, step):
     sample = random.Random(step).sample(range(400, len(whole) - 60), 150)
     target = tmp_path / "never.db"
     for at in (*head, *sample, *tail):
-        file.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :])
+        file.write_bytes(
+            whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :]
+        )
         with pytest.raises(CorruptionError):
             restore_backup(file, target)
     assert not target.exists()
@@ -110,7 +114,7 @@ def test_a_backup_that_is_cut_or_continued_is_refused(filled, tmp_path):
     lengths = [0, 1, 15, 16, 100, len(whole) // 2, len(whole) - 57, len(whole) - 1]
     for length in lengths:
         file.write_bytes(whole[:length])
-        with pytest.raises(CorruptionError, match="empty|cut short|damaged"):
+        with pytest.raises(CorruptionError, match=r"empty|cut short|damaged"):
             verify_backup(file)
     file.write_bytes(whole + b"\0")
     with pytest.raises(CorruptionError, match="behind its end"):

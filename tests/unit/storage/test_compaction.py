@@ -142,7 +142,7 @@ def test_writes_while_it_runs_are_all_in_the_new_file(wasteful, requests):
 
 
 def test_a_repeated_request_is_known_in_the_new_file(wasteful):
-    from tests.unit.storage.conftest import insertion
+    from unit.storage.conftest import insertion
 
     call = wasteful.call(insertion(z={"name": "z"}))
     (first,) = wasteful.engine.execute([call])
@@ -195,9 +195,7 @@ def test_a_reader_between_mark_and_switch_sees_the_newest_state(wasteful, monkey
 
 
 @pytest.mark.parametrize("operation", ["write", "sync", "rename"])
-def test_a_failure_at_any_step_leaves_one_whole_database(
-    wasteful, operation, requests
-):
+def test_a_failure_at_any_step_leaves_one_whole_database(wasteful, operation, requests):
     before = everything(wasteful)
     for countdown in range(12):
         wasteful.files.fail = {operation: (countdown, errno.EIO)}

@@ -87,7 +87,9 @@ def test_everything_derived_is_made_anew(filled):
     with store.writing() as txn:
         txn.drop(store.tables.ids, delete=False)
         txn.drop(store.tables.unique, delete=False)
-        txn.put(b"n" + struct.pack(">I", 1), struct.pack(">QQ", 1, 99), db=store.tables.meta)
+        txn.put(
+            b"n" + struct.pack(">I", 1), struct.pack(">QQ", 1, 99), db=store.tables.meta
+        )
     filled.engine.close()
     assert not check_database(filled.path).ok
     repaired(filled.path)
@@ -201,7 +203,8 @@ def test_a_damaged_page_costs_its_documents_only(filled):
     data = bytearray(file.read_bytes())
     # The page's kind: a leaf of documents becomes something LMDB refuses to read.
     page = next(
-        at for at in range(40 * 4096, len(data), 4096)
+        at
+        for at in range(40 * 4096, len(data), 4096)
         if b"t" * 200 in data[at : at + 4096] and data[at + 10 : at + 12] == b"\x02\x00"
     )
     data[page + 10 : page + 12] = b"\x00\x00"

@@ -150,9 +150,7 @@ def test_a_full_disk_refuses_writes_and_goes_on_reading(database, tmp_path):
         assert reply.code == "unavailable.storage_full", reply
         before = database.documents("other")
         assert len(before) == number - 1
-        subprocess.run(
-            ["mount", "-o", "remount,size=64m", str(disk)], check=True
-        )
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         assert isinstance(database.insert("other", more={"text": "t"}), Written)
         database.crash()
         assert database.documents("other") == {**before, "more": {"text": "t"}}
