@@ -16,10 +16,8 @@ from aurora_actors.cli.output import Output, pairs, size_text
 from aurora_actors.client.importing import ImportReport
 from aurora_actors.client.maintenance import run_task_blocking
 from aurora_actors.client.upkeep import absolute
-from aurora_actors.errors import UsageError
-from aurora_actors.storage.backup import BackupReport
-from aurora_actors.storage.export import ExportReport
-from aurora_actors.storage.repair import RepairReport
+from aurora_actors.errors import UnavailableError, UsageError
+from aurora_actors.storage.reports import BackupReport, ExportReport, RepairReport
 from aurora_actors.storage.tasks import BackUp, Export, Repair
 
 __all__ = [
@@ -141,6 +139,10 @@ def _export_to_stdout(task: Export, output: Output) -> ExportReport:
         return run_task_blocking(
             task, ExportReport, None, output.progress, inherited=(fd,)
         )
+    except UnavailableError as exc:
+        if exc.context.get("pipe"):
+            raise BrokenPipeError from exc
+        raise
     finally:
         os.close(fd)
 

@@ -11,11 +11,9 @@ import os
 from aurora_actors.client.database import Aurora
 from aurora_actors.client.driving import run_now
 from aurora_actors.client.importing import ImportReport
-from aurora_actors.client.maintenance import Progress
 from aurora_actors.client.upkeep import restore_blocking
 from aurora_actors.messages.storage import Compacted
-from aurora_actors.storage.backup import BackupReport
-from aurora_actors.storage.export import ExportReport
+from aurora_actors.storage.reports import BackupReport, ExportReport, Progress
 
 __all__ = ["BlockingUpkeep"]
 

@@ -16,11 +16,12 @@ import msgspec
 
 from aurora_actors.client.bulk import insert_many
 from aurora_actors.client.import_sources import Item, Source, format_of
-from aurora_actors.client.maintenance import Progress, offload
+from aurora_actors.client.maintenance import offload
 from aurora_actors.client.session import Session
 from aurora_actors.errors import AuroraError, DataError, UsageError
 from aurora_actors.schema.types import CollectionDefinition
 from aurora_actors.storage.environment import file_errors
+from aurora_actors.storage.reports import Progress
 
 __all__ = ["ImportFault", "ImportReport", "import_file"]
 

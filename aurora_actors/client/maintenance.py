@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import IO, NoReturn, TypeAlias, TypeVar
+from typing import IO, NoReturn, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -27,6 +27,7 @@ from aurora_actors.errors import (
     UnavailableError,
 )
 from aurora_actors.messages.framing import FrameReader, encode_frame
+from aurora_actors.storage.reports import Progress
 from aurora_actors.storage.tasks import (
     Advanced,
     Failed,
@@ -36,11 +37,9 @@ from aurora_actors.storage.tasks import (
     decode_notice,
 )
 
-__all__ = ["Progress", "offload", "run_task", "run_task_blocking"]
+__all__ = ["offload", "run_task", "run_task_blocking"]
 
 T = TypeVar("T")
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is (or 0)."""
 
 _READ_BYTES = 65_536
 _TAIL_BYTES = 2_000

@@ -14,12 +14,11 @@ from aurora_actors.client.blocking_shell import BlockingShell
 from aurora_actors.client.encoding import name_of
 from aurora_actors.client.handle import Handle
 from aurora_actors.client.importing import ImportReport, import_file
-from aurora_actors.client.maintenance import Progress, run_task, run_task_blocking
+from aurora_actors.client.maintenance import run_task, run_task_blocking
 from aurora_actors.client.protocol import STORAGE
 from aurora_actors.errors import InternalError
 from aurora_actors.messages.storage import Compact, Compacted
-from aurora_actors.storage.backup import BackupReport
-from aurora_actors.storage.export import ExportReport
+from aurora_actors.storage.reports import BackupReport, ExportReport, Progress
 from aurora_actors.storage.tasks import BackUp, Export, Restore, Task
 
 T = TypeVar("T")

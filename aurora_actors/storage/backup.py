@@ -16,18 +16,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Final, TypeAlias
-
-import msgspec
+from typing import BinaryIO, Final
 
 from aurora_actors.errors import CorruptionError, UsageError
 from aurora_actors.storage.backup_format import (
     PIECE_BYTES,
-    BackupManifest,
     BackupReader,
     write_backup_file,
 )
@@ -36,30 +33,13 @@ from aurora_actors.storage.files import Files
 from aurora_actors.storage.findings import Findings
 from aurora_actors.storage.layout import FORMAT_VERSION
 from aurora_actors.storage.reader import DataReader, Snapshot
+from aurora_actors.storage.reports import BackupManifest, BackupReport, Progress
 from aurora_actors.storage.verify_files import check_data_file
 
-__all__ = ["BackupReport", "Progress", "back_up", "read_manifest", "verify_backup"]
+__all__ = ["back_up", "read_manifest", "verify_backup"]
 
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
 
 _GIB: Final = 1024
-
-
-class BackupReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A backup that was taken, or that was read.
-
-    Attributes:
-        path: The file.
-        file_bytes: Its length.
-        seconds: How long it took.
-        manifest: What it holds.
-    """
-
-    path: str
-    file_bytes: int
-    seconds: float
-    manifest: BackupManifest
 
 
 def _quiet(_phase: str, _done: int, _total: int) -> None:

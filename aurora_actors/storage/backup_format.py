@@ -43,8 +43,9 @@ import msgspec
 import pyarrow as pa
 
 from aurora_actors.errors import CorruptionError
+from aurora_actors.storage.reports import BackupManifest
 
-__all__ = ["BackupManifest", "BackupReader", "write_backup_file"]
+__all__ = ["BackupReader", "write_backup_file"]
 
 _MAGIC: Final = b"AURBKUP1"
 _FRAME_MAGIC: Final = b"AUBF"
@@ -59,32 +60,6 @@ _PIECE_LIMIT: Final = 16 << 20
 _LEVEL: Final = 1
 _THREADS: Final = 2
 _AHEAD: Final = 8
-
-
-class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backup holds.
-
-    Attributes:
-        format: The format of the backup file: 1.
-        database_format: The storage format of the data file in it.
-        uuid: Names the database, hexadecimal.
-        lsn: The state of the database that was backed up.
-        timeline: The history it belongs to.
-        created_at: When, RFC 3339, UTC.
-        collections: The number of documents in each collection.
-        documents: The number of all documents.
-        data_bytes: The length of the data file.
-    """
-
-    format: int = 1
-    database_format: int
-    uuid: str
-    lsn: int
-    timeline: int
-    created_at: str
-    collections: dict[str, int]
-    documents: int
-    data_bytes: int
 
 
 _manifest_decoder: Final = msgspec.json.Decoder(BackupManifest)

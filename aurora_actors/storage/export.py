@@ -17,42 +17,22 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from aurora_actors.errors import LimitExceededError, UsageError
+from aurora_actors.errors import LimitExceededError, UnavailableError, UsageError
 from aurora_actors.schema.record import record_body, record_id
 from aurora_actors.schema.text import to_cell, to_json
 from aurora_actors.schema.values import decode_document
-from aurora_actors.storage.backup import Progress
 from aurora_actors.storage.environment import file_errors
 from aurora_actors.storage.files import Files
 from aurora_actors.storage.reader import CollectionInfo, DataReader, Snapshot
+from aurora_actors.storage.reports import ExportReport, Progress
 from aurora_actors.storage.tasks import Export
 
-__all__ = ["FORMATS", "ExportReport", "export_collection"]
+__all__ = ["FORMATS", "export_collection"]
 
 FORMATS: Final = ("jsonl", "json", "csv")
 _MAX_SIZE_GB: Final = 1024
 _MAX_COLUMNS: Final = 10_000
 _STEP: Final = 1_000
-
-
-class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What was exported.
-
-    Attributes:
-        path: The file; empty when it went to a descriptor.
-        collection: The collection.
-        documents: How many documents there are in the file.
-        bytes: Its length.
-        lsn: The state of the database that it shows.
-        seconds: How long it took.
-    """
-
-    path: str
-    collection: str
-    documents: int
-    bytes: int
-    lsn: int
-    seconds: float
 
 
 def export_collection(task: Export, progress: Progress) -> ExportReport:
@@ -96,8 +76,13 @@ def export_collection(task: Export, progress: Progress) -> ExportReport:
 @contextmanager
 def _target(task: Export) -> Iterator[BinaryIO]:
     if task.fd is not None:
-        with os.fdopen(task.fd, "wb", closefd=False) as file:
-            yield file
+        try:
+            with os.fdopen(task.fd, "wb", closefd=False) as file:
+                yield file
+        except BrokenPipeError as exc:
+            raise UnavailableError(
+                "whoever read the export has gone", pipe=True
+            ) from exc
         return
     target = Path(task.target)
     if target.is_dir() or (target.exists() and not task.overwrite):

@@ -25,7 +25,6 @@ from aurora_actors.schema.types import (
     decode_definition,
     encode_definition,
 )
-from aurora_actors.storage.backup import Progress
 from aurora_actors.storage.catalog import (
     Collection,
     Counters,
@@ -57,6 +56,7 @@ from aurora_actors.storage.layout import (
     value_key,
 )
 from aurora_actors.storage.replay import decode_payload
+from aurora_actors.storage.reports import Progress
 from aurora_actors.storage.salvage import Catalog, Document, Numbers
 
 __all__ = ["REJECTED", "Rebuilding"]

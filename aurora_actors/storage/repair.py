@@ -23,11 +23,8 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-import msgspec
-
 from aurora_actors.errors import CorruptionError, UnavailableError
 from aurora_actors.location import try_lock
-from aurora_actors.storage.backup import Progress
 from aurora_actors.storage.catalog import State
 from aurora_actors.storage.checkpoint import Checkpoint, boot_id, load_checkpoint
 from aurora_actors.storage.environment import (
@@ -38,7 +35,7 @@ from aurora_actors.storage.environment import (
     open_tables,
 )
 from aurora_actors.storage.files import Files
-from aurora_actors.storage.findings import Finding, Findings
+from aurora_actors.storage.findings import Findings
 from aurora_actors.storage.generations import current_data_file, other_data_files
 from aurora_actors.storage.layout import (
     CHECKPOINT_FILE,
@@ -50,6 +47,7 @@ from aurora_actors.storage.layout import (
 )
 from aurora_actors.storage.rebuild import REJECTED, Rebuilding
 from aurora_actors.storage.recovery import lock_writer
+from aurora_actors.storage.reports import Progress, RepairReport
 from aurora_actors.storage.restore import publish_whole, start_history
 from aurora_actors.storage.salvage import (
     read_catalog,
@@ -60,39 +58,9 @@ from aurora_actors.storage.salvage import (
 )
 from aurora_actors.storage.verify_files import check_data_file
 
-__all__ = ["RepairReport", "repair_database"]
+__all__ = ["repair_database"]
 
 _MAP_SIZE: Final = 1 << 40
-
-
-class RepairReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a repair has done.
-
-    Attributes:
-        path: The database.
-        kept: Where the damaged files are now.
-        lsn: The state the database has.
-        timeline: Its new history.
-        collections: The number of documents in each collection.
-        documents: The number of all documents.
-        frames: How many frames of the log were applied.
-        rejected: How many documents could not be taken over.
-        seconds: How long it took.
-        counts: How many findings there were in each area.
-        findings: The first of them.
-    """
-
-    path: str
-    kept: str
-    lsn: int
-    timeline: int
-    collections: dict[str, int]
-    documents: int
-    frames: int
-    rejected: int
-    seconds: float
-    counts: dict[str, int]
-    findings: list[Finding]
 
 
 def repair_database(path: Path, *, progress: Progress) -> RepairReport:

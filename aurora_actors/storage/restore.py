@@ -20,8 +20,8 @@ from typing import Final
 
 from aurora_actors.config import DurabilityMode
 from aurora_actors.errors import CorruptionError, UsageError
-from aurora_actors.storage.backup import BackupReport, Progress, verify_backup
-from aurora_actors.storage.backup_format import BackupManifest, BackupReader
+from aurora_actors.storage.backup import verify_backup
+from aurora_actors.storage.backup_format import BackupReader
 from aurora_actors.storage.catalog import State, pack_state, read_state, read_uuid
 from aurora_actors.storage.checkpoint import Checkpoint, boot_id, publish
 from aurora_actors.storage.environment import (
@@ -39,6 +39,7 @@ from aurora_actors.storage.layout import (
     META_TREE,
     WAL_DIRECTORY,
 )
+from aurora_actors.storage.reports import BackupManifest, BackupReport, Progress
 from aurora_actors.storage.verify_files import check_data_file
 
 __all__ = ["publish_whole", "restore_backup", "start_history"]

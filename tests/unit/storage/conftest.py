@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import wait_until
 
 from aurora_actors.config import AuroraConfig
 from aurora_actors.messages.base import Message
@@ -109,6 +110,15 @@ class Database:
             clock=lambda: self.now,
         )
         return self
+
+    def turn_until(self, condition):
+        """Do background work until ``condition()`` is true, within ten seconds."""
+
+        def turn():
+            self.engine.background()
+            return condition()
+
+        wait_until(turn, "the background work is done", 10.0)
 
     def crash(self, **options):
         """Stop without any last words and open again."""

@@ -10,13 +10,10 @@ import pytest
 
 from aurora_actors.errors import CorruptionError, UnavailableError, UsageError
 from aurora_actors.storage.backup import back_up, read_manifest, verify_backup
-from aurora_actors.storage.backup_format import (
-    BackupManifest,
-    BackupReader,
-    write_backup_file,
-)
+from aurora_actors.storage.backup_format import BackupReader, write_backup_file
 from aurora_actors.storage.checkpoint import boot_id
 from aurora_actors.storage.layout import CHECKPOINT_FILE, DATA_FILE, WAL_DIRECTORY
+from aurora_actors.storage.reports import BackupManifest
 from aurora_actors.storage.restore import restore_backup
 from aurora_actors.storage.verify_files import check_database
 
