@@ -166,6 +166,8 @@ class Source:
                     header = _checked_header(row)
                 elif row:
                     yield self._row(reader.line_num, header, row)
+        except DataError as exc:
+            yield Item(reader.line_num, None, exc)
         except (csv.Error, UnicodeDecodeError) as exc:
             line = reader.line_num
             error = ValidationError(f"the table cannot be read behind it: {exc}")

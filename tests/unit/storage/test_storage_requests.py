@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from aurora_actors.config import ColdStoreMode
 from aurora_actors.messages.storage import DefineCollection, InsertDocuments
 from aurora_actors.schema.types import CollectionDefinition, encode_definition
 
@@ -112,7 +113,7 @@ def test_runs_end_where_the_collection_changes(users, requests):
 def test_single_commits_do_not_make_the_file_grow_without_bound(
     database, requests, map_size
 ):
-    database.open(map_size=map_size)
+    database.open(map_size=map_size, cold_mode=ColdStoreMode.LOW_SPACE)
     database.define()
     largest = 0
     for number in range(4000):
