@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aurora_actors import blocking
     from aurora_actors.client.database import Aurora
     from aurora_actors.client.document import Document
+    from aurora_actors.client.importing import ImportFault, ImportReport
     from aurora_actors.client.query import Query
     from aurora_actors.client.stream import DocumentStream
     from aurora_actors.client.transaction import Savepoint, Transaction
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
         UsageError,
         ValidationError,
     )
+    from aurora_actors.messages.storage import Compacted
     from aurora_actors.messages.supervision import ActorStatus, TreeStatus
     from aurora_actors.query.filters import Filter, FilterBuilder, field
     from aurora_actors.query.plan import Plan
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
         FieldDefinition,
         FieldType,
     )
+    from aurora_actors.storage.reports import BackupManifest, BackupReport, ExportReport
 
 __all__ = [
     "ActorStatus",
@@ -87,12 +90,15 @@ __all__ = [
     "Aurora",
     "AuroraConfig",
     "AuroraError",
+    "BackupManifest",
+    "BackupReport",
     "ChangeEvent",
     "ChangeType",
     "ColdStoreMode",
     "CollectionDefinition",
     "CollectionExistsError",
     "CollectionNotFoundError",
+    "Compacted",
     "ConfigError",
     "ConflictError",
     "CorruptionError",
@@ -102,12 +108,15 @@ __all__ = [
     "DocumentStream",
     "DurabilityMode",
     "EvictionPolicy",
+    "ExportReport",
     "FieldDefinition",
     "FieldType",
     "Filter",
     "FilterBuilder",
     "Heartbeat",
     "HistoryLost",
+    "ImportFault",
+    "ImportReport",
     "Increment",
     "Indexed",
     "InitialComplete",
@@ -165,6 +174,9 @@ _HOMES = {
     ),
     "client.watch": ("Listener", "Watcher"),
     "config": ("AuroraConfig", "ColdStoreMode", "DurabilityMode", "EvictionPolicy"),
+    "client.importing": ("ImportFault", "ImportReport"),
+    "messages.storage": ("Compacted",),
+    "storage.reports": ("BackupManifest", "BackupReport", "ExportReport"),
     "messages.supervision": ("ActorStatus", "TreeStatus"),
     "query.filters": ("Filter", "FilterBuilder", "field"),
     "query.plan": ("Plan",),

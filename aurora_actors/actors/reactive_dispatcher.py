@@ -100,12 +100,11 @@ class DispatcherActor:
             self._obey(mail)
         elif mail.sender == STORAGE:
             if self._follower.on_mail(mail):
-                # Asked again before anything else, so that the next commit finds it.
+                # Events leave first; what is committed meanwhile storage says at once.
+                self._has_more |= self._hub.advance()
                 self._follows = self._hub.has_subscribers
                 if self._follows:
-                    self._follower.ask(self._follower.lsn)
-                    self._channel.flush()
-                self._has_more |= self._hub.advance()
+                    self._follower.ask(max(self._follower.lsn, self._hub.lsn))
         else:
             for letter in mail.letters:
                 self._take_request(mail.sender, letter.request_id, letter.body)

@@ -67,4 +67,14 @@ def actor_entries(config: AuroraConfig) -> list[ActorPlan]:
         order=20,
         grace_s=grace_s,
     )
-    return [storage, index_builder, *executors, dispatcher]
+    plans = [storage, index_builder, *executors, dispatcher]
+    if config.audit_path is not None:
+        plans.append(
+            ActorPlan(
+                name="audit_writer",
+                entry="aurora_actors.actors.audit_writer:main",
+                order=20,
+                grace_s=grace_s,
+            )
+        )
+    return plans

@@ -122,13 +122,13 @@ class Events(AsyncIterator[E], Generic[E]):
 
     async def _fetch(self) -> None:
         """Get the next events, waiting for them if need be."""
-        if not self._is_open:
-            raise StopAsyncIteration
         self._turns += 1
-        if self._turns >= _BATCHES_A_TURN:
+        if self._turns >= _BATCHES_A_TURN and self._is_open:
             self._turns = 0
             await self._shell.breathe()
         while not self._refill():
+            if not self._is_open:
+                raise StopAsyncIteration  # closed, perhaps by another task meanwhile
             self._turns = 0
             await self._shell.wait(self._reader, self._patience_s)
 

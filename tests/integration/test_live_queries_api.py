@@ -308,6 +308,29 @@ def test_throttled_updates_come_in_lists(run, tmp_path):
     run(main)
 
 
+def test_closing_a_watch_ends_the_iteration_of_another_task(run, tmp_path):
+    async def main():
+        async with Aurora.open(tmp_path / "a.db") as db:
+            await db.new_collection("a", open=True)
+            watcher = db.query("a").watch()
+            ended = anyio.Event()
+
+            async def follow():
+                async for _ in watcher:
+                    pass
+                ended.set()
+
+            async with anyio.create_task_group() as group:
+                await watcher.open()
+                group.start_soon(follow)
+                await anyio.wait_all_tasks_blocked()
+                await watcher.aclose()
+                with anyio.fail_after(10):
+                    await ended.wait()
+
+    run(main)
+
+
 def test_a_blocking_watch_waits_as_long_as_it_is_told(tmp_path):
     with blocking.open(tmp_path / "a.db") as db:
         db.new_collection("a", open=True)
@@ -479,7 +502,7 @@ def test_a_killed_application_leaves_nothing_at_the_dispatcher(tmp_path):
 
 
 # ------------------------------------------------------------------ G7
-@pytest.mark.slow  # under load it has been seen to run without end: not trusted yet
+@pytest.mark.slow  # nng can crash in a sender whose peer is killed (see transport)
 def test_folded_updates_equal_the_query_whoever_dies(run, tmp_path):
     everything_at_once(run, tmp_path, seed=1, commits=800, kills=4)
 
@@ -501,7 +524,7 @@ def everything_at_once(run, tmp_path, *, seed, commits, kills):
         ) as db:
             await db.new_collection("orders", open=True)
             watchers = []
-            async with anyio.create_task_group() as group, Exits() as stack:
+            async with Exits() as stack, anyio.create_task_group() as group:
                 for _ in range(25):
                     request = random_watch(rng)
                     query = query_of(db, request.query).debounce(

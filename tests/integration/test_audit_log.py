@@ -1,0 +1,104 @@
+"""The audit log of a running tree: one line for each change, whoever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+from support import wait_until
+
+from aurora_actors import blocking, field
+
+pytestmark = pytest.mark.processes
+
+
+def lines_of(directory):
+    """All lines of an audit log, its older files first."""
+    files = [*sorted(directory.glob("audit.*.jsonl")), directory / "audit.jsonl"]
+    return [
+        json.loads(line) for file in files for line in file.read_text().splitlines()
+    ]
+
+
+def recorded_up_to(db, directory, lsn):
+    def reached():
+        found = lines_of(directory)
+        return found and found[-1]["lsn"] >= lsn
+
+    wait_until(reached, f"the audit log has reached {lsn}")
+
+
+def test_each_change_is_one_line(tmp_path):
+    path = tmp_path / "a.db"
+    with blocking.open(path, audit_log_path=str(tmp_path / "audit.jsonl")) as db:
+        db.new_collection("users", open=True)
+        db.insert_into("users", {"id": "a", "name": "A"})
+        db.update_document("users", "a", {"age": 3})
+        db.insert_many("users", [{"n": n} for n in range(1200)])
+        db.query("users").filter(field("n") < 10).delete()
+        lsn = db.sync()
+        recorded_up_to(db, tmp_path, lsn)
+    found = lines_of(tmp_path)
+    assert [line["lsn"] for line in found] == list(range(1, lsn + 1))
+    assert [line["operation"] for line in found[:4]] == [
+        "create_collection",
+        "insert",
+        "update",
+        "insert",
+    ]
+    assert found[2]["changed"] == ["age"]
+    assert found[2]["collection"] == "users"
+    assert {line["operation"] for line in found[-10:]} == {"delete"}
+    # What an executor carried out was asked for by the client, too.
+    assert len({line["client"] for line in found}) == 1
+    times = [line["time"] for line in found]
+    assert times == sorted(times)
+
+
+@pytest.mark.faults
+def test_a_change_is_recorded_once_whoever_dies(tmp_path):
+    path, rounds = tmp_path / "a.db", 8
+    log = str(tmp_path / "audit.jsonl")
+    with blocking.open(path, audit_log_path=log, max_restarts=1000) as db:
+        db.new_collection("users", open=True)
+        for number in range(rounds):
+            for step in range(60):
+                db.insert_into("users", {"id": f"{number}-{step}"})
+                if step == 30:
+                    name = ("audit_writer", "storage")[number % 2]
+                    actors = db.status().actors
+                    pid = next(a.pid for a in actors if a.name == name)
+                    os.kill(pid, signal.SIGKILL)
+        lsn = db.sync()
+        recorded_up_to(db, tmp_path, lsn)
+    found = lines_of(tmp_path)
+    assert [line["lsn"] for line in found] == list(range(1, lsn + 1))
+    assert len({line["id"] for line in found}) == rounds * 60 + 1
+    assert all(line["client"] for line in found)
+
+
+def test_the_log_goes_on_in_another_run_and_says_what_it_missed(tmp_path):
+    path = tmp_path / "a.db"
+    log = str(tmp_path / "audit.jsonl")
+    with blocking.open(path, audit_log_path=log, change_retention=20) as db:
+        db.new_collection("users", open=True)
+        db.insert_into("users", {})
+        recorded_up_to(db, tmp_path, 2)
+    with blocking.open(path, change_retention=20) as db:
+        for _ in range(5):
+            db.insert_many("users", [{} for _ in range(400)])
+            db.checkpoint()
+        before = db.sync()
+    with blocking.open(path, audit_log_path=log, change_retention=20) as db:
+        db.insert_into("users", {"id": "last"})
+        recorded_up_to(db, tmp_path, before + 1)
+    found = lines_of(tmp_path)
+    assert [line["lsn"] for line in found[:2]] == [1, 2]
+    first, last = found[2]["gap"]
+    assert first == 3
+    assert 3 < last < before
+    assert [line["lsn"] for line in found[3:]] == list(range(last + 1, before + 2))
+    assert found[-1]["id"] == "last"
+    assert found[-1]["client"].startswith("c-")
