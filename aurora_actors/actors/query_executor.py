@@ -28,6 +28,7 @@ from aurora_actors.errors import (
     ProtocolError,
     TimeoutError_,
 )
+from aurora_actors.indexing.reader import IndexReader
 from aurora_actors.messages.base import Failure, Mail, Message
 from aurora_actors.messages.query import (
     CancelQuery,
@@ -54,6 +55,7 @@ from aurora_actors.messages.supervision import (
 )
 from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.execute import explain_query, matching_rows, run_query
+from aurora_actors.query.indexed import IndexedReader
 from aurora_actors.query.plan import encode_plan
 from aurora_actors.storage.reader import DataReader
 
@@ -75,10 +77,14 @@ def main(spec: ActorSpec, lifeline_fd: int) -> None:
 async def serve(context: ActorContext) -> None:
     """Open the database for reading and serve the mailbox until told to stop."""
     config = context.config
-    with DataReader.open(
-        config.path, max_size_gb=config.max_size_gb, max_readers=config.max_readers
-    ) as reader:
-        actor = ExecutorActor(reader, context)
+    size_gb, readers = config.max_size_gb, config.max_readers
+    with (
+        DataReader.open(config.path, max_size_gb=size_gb, max_readers=readers) as data,
+        IndexReader.open(
+            config.path, max_size_gb=size_gb, max_readers=readers
+        ) as index,
+    ):
+        actor = ExecutorActor(data, index, context)
         context.ready()
         await actor.serve()
 
@@ -116,14 +122,16 @@ class _Statement:
 class ExecutorActor:
     """The mailbox loop around the query engine."""
 
-    def __init__(self, reader: DataReader, context: ActorContext) -> None:
-        self._reader = reader
+    def __init__(
+        self, data: DataReader, index: IndexReader, context: ActorContext
+    ) -> None:
         self._channel = context.channel
         self._name = context.spec.name
         config = context.config
         self._cache = DocumentCache(
             config.hot_cache_size_mb << 20, config.eviction_policy
         )
+        self._reader = IndexedReader(data, index, scans_columns=True, cache=self._cache)
         self._running: dict[_Key, _Running] = {}
         self._statements: dict[int, _Statement] = {}
         self._last_statement = 0
@@ -250,8 +258,8 @@ class ExecutorActor:
                 self._counts["queries"] += 1
                 await self._send_result(key, request, running)
             case Explain():
-                with self._reader.snapshot() as snapshot:
-                    plan = explain_query(snapshot, request.query, cache=self._cache)
+                with self._reader.snapshot() as (snapshot, aids):
+                    plan = explain_query(snapshot, request.query, aids=aids)
                 self._reply(key, ExplainReply(plan=encode_plan(plan)))
             case ChangeDocuments():
                 self._counts["statements"] += 1
@@ -260,8 +268,8 @@ class ExecutorActor:
     async def _send_result(
         self, key: _Key, request: RunQuery, running: _Running
     ) -> None:
-        with self._reader.snapshot() as snapshot:
-            execution = run_query(snapshot, request.query, cache=self._cache)
+        with self._reader.snapshot() as (snapshot, aids):
+            execution = run_query(snapshot, request.query, aids=aids)
             number = 0
             held: list[bytes] = []
             for records in execution.steps():
@@ -311,8 +319,8 @@ class ExecutorActor:
     async def _prepare(self, key: _Key, request: ChangeDocuments) -> ChangeMatching:
         query = request.query
         rows: list[int] = []
-        with self._reader.snapshot() as snapshot:
-            for found in matching_rows(snapshot, query, cache=self._cache):
+        with self._reader.snapshot() as (snapshot, aids):
+            for found in matching_rows(snapshot, query, aids=aids):
                 rows.extend(found)
                 await trio.lowlevel.checkpoint()
             return ChangeMatching(

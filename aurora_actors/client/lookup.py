@@ -2,9 +2,8 @@
 
 What surely reads few documents costs microseconds here and a hundred of them through an
 executor. Which plans are short is the planner's decision
-(:func:`aurora_actors.query.plan.is_short`); they are run by the same engine the
-executors run. Equality with the id or a unique field alone, the commonest query of all,
-needs no engine: there is nothing left to be tested, sorted or cut.
+(``Execution.is_short``); they are run by the same engine the executors run. Equality with the id, a unique or an indexed field alone, the commonest
+query of all, needs no engine: there is nothing left to be tested, sorted or cut.
 """
 
 from __future__ import annotations
@@ -15,9 +14,12 @@ from uuid import UUID
 
 from aurora_actors.client.document import Document, document_with_id
 from aurora_actors.errors import ValidationError
+from aurora_actors.indexing.keys import is_truncated, value_key
+from aurora_actors.indexing.reader import IndexReader, IndexSnapshot
 from aurora_actors.messages.query import QuerySpec
 from aurora_actors.query.execute import run_query
-from aurora_actors.query.plan import is_short
+from aurora_actors.query.indexed import IndexedReader
+from aurora_actors.query.plan import CALLER_ROWS
 from aurora_actors.query.predicate import Compare, Predicate
 from aurora_actors.schema.values import Buffer
 from aurora_actors.storage.reader import CollectionInfo, DataReader, Snapshot
@@ -32,13 +34,16 @@ class Lookup:
 
     Args:
         reader: The data.
+        index: What is derived of it; plans by indexes can be short, too.
     """
 
-    __slots__ = ("_record", "_snapshot")
+    __slots__ = ("_index", "_indexed", "_record", "_snapshot")
 
-    def __init__(self, reader: DataReader) -> None:
+    def __init__(self, reader: DataReader, index: IndexReader) -> None:
         self._record = reader.record
         self._snapshot = reader.snapshot
+        self._index = index.snapshot
+        self._indexed = IndexedReader(reader, index, scans_columns=False)
 
     def get(self, collection: str, document_id: str) -> Document | None:
         """The document with this id.
@@ -67,20 +72,19 @@ class Lookup:
             spec: The query.
             convert: Makes a result of a record, which is valid only until it returns.
         """
-        with self._snapshot() as snapshot:
-            info = snapshot.collection(spec.collection)
-            if not is_short(info.definition, spec, predicate, info.count):
+        with self._indexed.snapshot() as (snapshot, aids):
+            execution = run_query(snapshot, spec, aids=aids, predicate=predicate)
+            if not execution.is_short:
                 return None
-            steps = run_query(snapshot, spec).steps()
+            steps = execution.steps()
             return [convert(record) for records in steps for record in records]
 
     def count(self, predicate: Predicate | None, spec: QuerySpec) -> int | None:
         """The answer to a counting query if its plan is short, else ``None``."""
-        with self._snapshot() as snapshot:
-            info = snapshot.collection(spec.collection)
-            if not is_short(info.definition, spec, predicate, info.count):
+        with self._indexed.snapshot() as (snapshot, aids):
+            execution = run_query(snapshot, spec, aids=aids, predicate=predicate)
+            if not execution.is_short:
                 return None
-            execution = run_query(snapshot, spec)
             for _ in execution.steps():
                 pass
             return execution.count
@@ -88,7 +92,7 @@ class Lookup:
     def find_by_key(
         self, collection: str, term: Compare, convert: Callable[[Buffer], T]
     ) -> list[T] | None:
-        """The document that ``term`` alone singles out, or ``None`` if it does not."""
+        """The documents that ``term`` alone finds, if that takes no more than a look."""
         # Null is in no index: equality with it finds missing fields, too.
         if term.op != "eq" or term.value is None:
             return None
@@ -99,10 +103,56 @@ class Lookup:
             else:
                 declared = info.definition.fields.get(term.field)
                 if declared is None or not declared.unique:
-                    return None
+                    if declared is None or not declared.indexed:
+                        return None
+                    return self._find_indexed(snapshot, info, term, convert)
                 row = snapshot.lookup_unique(info, term.field, term.value)
                 record = None if row is None else snapshot.get_row(info, row)
             return [] if record is None else [convert(record)]
+
+    def _find_indexed(
+        self,
+        snapshot: Snapshot,
+        info: CollectionInfo,
+        term: Compare,
+        convert: Callable[[Buffer], T],
+    ) -> list[T] | None:
+        """The few documents that an index says are equal; else there is no telling."""
+        index = self._index()
+        if index is None:
+            return None
+        with index:
+            if not _is_current(index, snapshot, info):
+                return None
+            found = index.index_on(info.id, term.field)
+            key = _key_of(term.value)
+            if found is None or found.multi or key is None:
+                return None
+            rows = found.row_list(key)
+            # Nothing may also mean that the operand makes no sense.
+            if not 0 < len(rows) <= CALLER_ROWS:
+                return None
+            records = snapshot.get_rows(info, rows.tolist())
+            return [convert(record) for _, record in records]
+
+
+def _key_of(value: object) -> bytes | None:
+    """The key that equal values alone have, if the value is one that has a key."""
+    try:
+        key = value_key(value)
+    except (ValidationError, OverflowError, UnicodeEncodeError):
+        return None
+    return None if is_truncated(key) else key
+
+
+def _is_current(index: IndexSnapshot, snapshot: Snapshot, info: CollectionInfo) -> bool:
+    """Whether nothing of the collection has changed between the two."""
+    lag = snapshot.lsn - index.lsn
+    if index.timeline != snapshot.timeline or info.created_lsn > index.lsn:
+        return False
+    return not lag or (
+        0 < lag <= CALLER_ROWS and not snapshot.changed_rows(info, index.lsn)
+    )
 
 
 def _by_id(snapshot: Snapshot, info: CollectionInfo, value: object) -> Buffer | None:

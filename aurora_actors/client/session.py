@@ -13,6 +13,7 @@ from aurora_actors.client.lookup import Lookup
 from aurora_actors.client.shell import Shell
 from aurora_actors.client.transaction_state import TransactionSpace
 from aurora_actors.config import AuroraConfig
+from aurora_actors.indexing.reader import IndexReader
 from aurora_actors.storage.reader import DataReader
 
 __all__ = ["Session", "new_client_name"]
@@ -33,6 +34,7 @@ class Session:
         shell: Asks the actors.
         reader: Reads the data in this process.
         config: The settings in force.
+        index: Reads indexes in this process.
         lookup: Runs short plans in this process.
         transactions: Begins transactions in this process.
     """
@@ -40,6 +42,7 @@ class Session:
     __slots__ = (
         "cancel_point",
         "config",
+        "index",
         "lookup",
         "reader",
         "shell",
@@ -51,7 +54,10 @@ class Session:
         self.shell = shell
         self.reader = reader
         self.config = config
-        self.lookup = Lookup(reader)
+        self.index = IndexReader.open(
+            config.path, max_size_gb=config.max_size_gb, max_readers=config.max_readers
+        )
+        self.lookup = Lookup(reader, self.index)
         self.transactions = TransactionSpace(reader, config)
 
     async def close(self) -> None:
@@ -60,4 +66,5 @@ class Session:
         try:
             await self.shell.close(self.config.shutdown_grace_s + _CLOSE_MARGIN_S)
         finally:
+            self.index.close()
             self.reader.close()

@@ -52,6 +52,7 @@ __all__ = [
     "merge_tables",
     "open_segment_table",
     "packed",
+    "release_memory",
     "row_ids",
     "segment_table",
     "write_segment_table",
@@ -223,6 +224,11 @@ def open_segment_table(path: Path, size: int, crc: int) -> ArrowTable:
         return pa.ipc.open_file(data).read_all()
     except pa.ArrowException as exc:
         raise CorruptionError(f"{path} is damaged: {exc}", file=str(path)) from exc
+
+
+def release_memory() -> None:
+    """Give back what a segment's making has taken and nobody uses any more."""
+    pa.default_memory_pool().release_unused()
 
 
 # ------------------------------------------------------------------ merging

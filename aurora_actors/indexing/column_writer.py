@@ -231,6 +231,7 @@ class ColumnWriter:
         txn.put(segment_key(self.part.number, number), encode_segment(segment), db=meta)
         self._segments[number] = _Live(segment, members, BitMap64())
         self.progress = self.progress._replace(next_segment=number + 1)
+        _arrow().release_memory()
         return path
 
     # -------------------------------------------------------------- merging
@@ -272,7 +273,8 @@ class ColumnWriter:
                 if total + live.rows <= LARGEST_SEGMENT:
                     total += live.rows
                     chosen.append(live)
-            if len(chosen) >= self._fan_in:
+            is_full = len(chosen) > 1 and total * 8 >= LARGEST_SEGMENT * 7
+            if is_full or len(chosen) >= self._fan_in:
                 return chosen
         return next(([live] for live in self._segments.values() if live.is_worn), [])
 

@@ -216,6 +216,15 @@ class IndexSnapshot:
                     found.append(Index(self._txn, self._tables, part, progress))
         return found
 
+    def index_on(self, collection: int, field: str) -> Index | None:
+        """The index on one field alone, if it is ready to be used."""
+        for part in self._parts.get(collection, ()):
+            if part.fields == (field,) and part.kind is PartKind.INDEX:
+                progress = read_progress(self._txn, self._tables.meta, part.number)
+                if progress.cursor == COMPLETE:
+                    return Index(self._txn, self._tables, part, progress)
+        return None
+
     def columns(self, collection: int) -> Columns | None:
         """The columns of a collection, if they are ready to be used."""
         part = self._ready(collection, PartKind.COLUMNS)

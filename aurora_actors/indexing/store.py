@@ -98,7 +98,7 @@ class Limits(NamedTuple):
     documents: int = 20_000
     waiting_rows: int = 1 << 14
     idle_rows: int = 1 << 10
-    segment_rows: int = 1 << 17
+    segment_rows: int = 1 << 16
     bitmaps: int = MOST_BITMAPS
     fan_in: int = FAN_IN
 

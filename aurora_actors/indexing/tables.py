@@ -10,16 +10,17 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from aurora_actors.errors import AuroraError
-from aurora_actors.indexing.arrow import ArrowTable, open_segment_table
 from aurora_actors.indexing.segments import Segment
 
 __all__ = ["SegmentTables"]
 
 _log = logging.getLogger(__name__)
 _MOST_OPEN: Final = 1024
+
+ArrowTable: TypeAlias = Any
 
 
 class SegmentTables:
@@ -34,9 +35,12 @@ class SegmentTables:
         if key in self._open:
             self._open.move_to_end(key)
             return self._open[key]
+        # pyarrow takes 0.1 s and 13 MiB: it is imported with the first segment.
+        from aurora_actors.indexing import arrow  # noqa: PLC0415
+
         table: ArrowTable | None = None
         try:
-            table = open_segment_table(path, segment.size, segment.crc)
+            table = arrow.open_segment_table(path, segment.size, segment.crc)
         except AuroraError as exc:
             _log.warning("a column file is of no use", extra={"reason": exc.message})
         self._open[key] = table

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from aurora_actors.indexing.index import Index
 from aurora_actors.indexing.keys import compound_prefix
 from aurora_actors.indexing.ranges import EVERYTHING, KeyRange, within
 from aurora_actors.indexing.reader import IndexSnapshot
+from aurora_actors.indexing.tables import SegmentTables
 from aurora_actors.messages.query import QuerySpec, ResultMode
 from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.derived import Derived
@@ -27,9 +28,6 @@ from aurora_actors.query.predicate import And, Compare, Predicate, conjuncts, te
 from aurora_actors.query.scan import Scan
 from aurora_actors.query.selection import Selector, key_ranges
 from aurora_actors.storage.reader import CollectionInfo, Snapshot
-
-if TYPE_CHECKING:
-    from aurora_actors.indexing.tables import SegmentTables
 
 __all__ = ["Aids", "Choice", "choose"]
 
@@ -246,19 +244,29 @@ class _Chooser:
         estimate = selector.estimate(self._predicate, most)
         if estimate is None:
             return None
-        counts_only = not self._wants_documents and selector.covers(self._predicate)
-        if estimate >= most and not counts_only:
+        is_exact = selector.covers(self._predicate)
+        counts_only = not self._wants_documents and is_exact
+        if estimate >= most and not (
+            counts_only and selector.covers(self._predicate, by_bitmaps=True)
+        ):
             return None
         changed = len(self._derived.changed)
-        bound = changed if counts_only else estimate + changed
-        scan = IndexScan(self._snapshot, self._info, self._derived, self._predicate)
+        bound = estimate + changed
+        if counts_only:
+            bound = changed
+        elif is_exact and self._stop is not None and not self._spec.order:
+            bound = min(estimate, self._stop) + changed
+        first = None if self._spec.order else self._stop
+        scan = IndexScan(
+            self._snapshot, self._info, self._derived, self._predicate, first
+        )
         names = selector.fields(self._predicate)
         return Choice(
             "index",
             scan,
             bound,
             "; ".join(names),
-            residual=None if counts_only else self._predicate,
+            residual=None if is_exact else self._predicate,
             estimate=estimate,
         )
 

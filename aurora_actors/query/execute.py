@@ -60,8 +60,10 @@ class Execution:
         spec: QuerySpec,
         aids: Aids,
         memory_limit: int,
+        predicate: Predicate | None = None,
     ) -> None:
-        predicate = decode_predicate(spec.predicate) if spec.predicate else None
+        if predicate is None and spec.predicate:
+            predicate = decode_predicate(spec.predicate)
         info = snapshot.collection(spec.collection)
         check_query(info.definition, spec, predicate)
         self.count = 0
@@ -223,8 +225,8 @@ class Execution:
                 found.append(row)
                 if len(found) == stop:
                     break
+                # With a stop nothing is given before it is sure that there is enough.
                 if stop is None and len(found) >= _RUN and offset < len(found):
-                    # Nothing is given before it is sure that the order can be kept up.
                     given += len(found) - offset
                     yield found[offset:]
                     found, offset = [], 0
@@ -293,6 +295,7 @@ def run_query(
     cache: DocumentCache | None = None,
     memory_limit: int = MEMORY_LIMIT,
     aids: Aids | None = None,
+    predicate: Predicate | None = None,
 ) -> Execution:
     """Check and plan a query; nothing is read until its steps are taken.
 
@@ -303,12 +306,13 @@ def run_query(
         memory_limit: How many bytes sorting may use.
         aids: Indexes, columns and ``cache`` together; they make no difference but in
             time. The index snapshot is the older one, and stays open as long.
+        predicate: What ``spec.predicate`` encodes, if the caller has it.
 
     Raises:
         CollectionNotFoundError: there is no such collection.
         InvalidFilterError: the query does not make sense for the collection.
     """
-    return Execution(snapshot, spec, aids or Aids(cache=cache), memory_limit)
+    return Execution(snapshot, spec, aids or Aids(cache=cache), memory_limit, predicate)
 
 
 def matching_rows(

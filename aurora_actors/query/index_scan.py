@@ -31,7 +31,15 @@ _LARGEST_FETCH: Final = 1024
 
 
 class IndexScan(Scan):
-    """A scan of the rows that indexes select for a predicate."""
+    """A scan of the rows that indexes select for a predicate.
+
+    Args:
+        snapshot: The data.
+        info: The collection.
+        derived: Its derived data.
+        predicate: What indexes know something about.
+        first: So many matches are enough; ``None`` if all are wanted.
+    """
 
     def __init__(
         self,
@@ -39,10 +47,12 @@ class IndexScan(Scan):
         info: CollectionInfo,
         derived: Derived,
         predicate: Predicate,
+        first: int | None = None,
     ) -> None:
         super().__init__(snapshot, info, Access("index", residual=predicate), None)
         self._derived = derived
         self._predicate = predicate
+        self._first = first
 
     def batches(
         self,
@@ -63,7 +73,8 @@ class IndexScan(Scan):
             return
         residual = None if exact else self._predicate
         loop = RecordLoop(residual, want, order)
-        yield from read_rows(self, rows, loop, finish, bound)
+        first = self._first if exact and want is Want.RECORD else None
+        yield from read_rows(self, rows, loop, finish, bound, first)
 
     def _rows(self) -> tuple[RowSet, bool]:
         derived, predicate = self._derived, self._predicate
@@ -84,9 +95,16 @@ def read_rows(
     loop: RecordLoop,
     finish: Finish,
     bound: Callable[[], Bound],
+    first: int | None = None,
 ) -> Generator[list[object]]:
-    """Run ``loop`` over the documents of ``rows``, counting and timing in ``scan``."""
+    """Run ``loop`` over the documents of ``rows``, counting and timing in ``scan``.
+
+    Of ``first``, if given, that many rows are enough.
+    """
     pace = Pace()
+    if first is not None:
+        pace.size = max(1, min(pace.size, first))
+        rows = rows[:first]
     before, seconds = scan.rows_read, scan.seconds
     source = RowSource(scan.info, records_of(scan.snapshot, scan.info, rows))
     try:
@@ -107,7 +125,7 @@ def records_of(
     """The records of rows, read some at a time."""
     size, at, total = _FIRST_FETCH, 0, len(rows)
     while at < total:
-        part = rows[at : at + size] if total > size else rows
+        part = rows[at : at + size]
         yield from snapshot.get_rows(info, part.to_array().tolist())
         at += size
         size = min(_LARGEST_FETCH, 2 * size)

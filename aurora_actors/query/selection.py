@@ -37,6 +37,7 @@ __all__ = ["Candidate", "Selection", "Selector", "key_ranges"]
 _MOST_VALUES: Final = 1000
 # Beside so few rows it is cheaper to test documents than to read another set.
 _FEW: Final = 64
+_ALL: Final = 1 << 62
 
 
 class Selection(NamedTuple):
@@ -198,13 +199,21 @@ class Selector:
     def __init__(self, indexes: Mapping[tuple[str, ...], Index]) -> None:
         self._indexes = indexes
         self._compound = [index for fields, index in indexes.items() if len(fields) > 1]
+        # Asked for again and again while a plan is made; a predicate outlives it.
+        self._known: dict[int, list[Candidate]] = {}
 
     def candidates(self, predicate: Predicate | None) -> list[Candidate]:
         """What indexes can answer of the terms that must all be true."""
+        known = self._known.get(id(predicate))
+        if known is None:
+            known = self._known[id(predicate)] = self._find_candidates(predicate)
+        return known
+
+    def _find_candidates(self, predicate: Predicate | None) -> list[Candidate]:
         parts = list(conjuncts(predicate))
         found = [c for index in self._compound if (c := _by_compound(index, parts))]
         singles = (self._by_single(part) for part in parts if isinstance(part, Compare))
-        found.extend(candidate for candidate in singles if candidate is not None)
+        found.extend(_met(c for c in singles if c is not None))
         return found
 
     def _by_single(self, term: Compare) -> Candidate | None:
@@ -232,19 +241,19 @@ class Selector:
         ]
         return min(counts, default=None)
 
-    def covers(self, predicate: Predicate | None) -> bool:
-        """Whether bitmaps alone answer the predicate, exactly and cheaply."""
+    def covers(self, predicate: Predicate | None, *, by_bitmaps: bool = False) -> bool:
+        """Whether indexes alone answer the predicate exactly, or even bitmaps do."""
         if isinstance(predicate, Or):
-            return all(self.covers(part) for part in predicate.parts)
+            return all(self.covers(p, by_bitmaps=by_bitmaps) for p in predicate.parts)
         served = [
             part
             for candidate in self.candidates(predicate)
-            if candidate.exact and candidate.index.is_bitmaps
+            if candidate.exact and (candidate.index.is_bitmaps or not by_bitmaps)
             for part in candidate.parts
         ]
         return all(
             any(part is known for known in served)
-            or (isinstance(part, Or) and self.covers(part))
+            or (isinstance(part, Or) and self.covers(part, by_bitmaps=by_bitmaps))
             for part in conjuncts(predicate)
         )
 
@@ -264,7 +273,7 @@ class Selector:
         narrowed = _Narrowed()
         candidates = self.candidates(predicate)
         if len(candidates) > 1:
-            candidates.sort(key=lambda candidate: candidate.count(1 << 62))
+            candidates = sorted(candidates, key=lambda c: c.count(_ALL))
         for candidate in candidates:
             if not narrowed.has(candidate.parts) and not narrowed.is_narrow:
                 narrowed.take(candidate.rows(), candidate.parts, candidate.exact)
@@ -287,6 +296,30 @@ class Selector:
             rows |= found.rows
             exact = exact and found.exact
         return Selection(rows, exact)
+
+
+def _met(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """The candidates, with the ranges of one field put together where they meet."""
+    found: list[Candidate] = []
+    ranges: dict[tuple[str, ...], Candidate] = {}
+    for candidate in candidates:
+        if candidate.negated or candidate.index.multi or len(candidate.ranges) != 1:
+            found.append(candidate)
+            continue
+        fields = candidate.index.fields
+        other = ranges.get(fields)
+        ranges[fields] = candidate if other is None else _meet(other, candidate)
+    return [*found, *ranges.values()]
+
+
+def _meet(left: Candidate, right: Candidate) -> Candidate:
+    """What fulfils two terms on one field; exact only if both are."""
+    (a,), (b,) = left.ranges, right.ranges
+    low, high = max(a.low, b.low), min(a.high, b.high)
+    exact = left.exact and right.exact
+    keys = [KeyRange(low, high, exact)] if low < high else []
+    parts = (*left.parts, *right.parts)
+    return Candidate(left.index, keys, exact, negated=False, parts=parts)
 
 
 def _by_compound(index: Index, parts: Sequence[Predicate]) -> Candidate | None:

@@ -443,9 +443,15 @@ def test_a_model_goes_in_and_comes_out(run):
 def test_a_query_explains_itself(run):
     async def test(db):
         await with_users(db, 10)
+        await db.wait_indexed()
+        plan = await db.query("users").filter(field("tags").contains("5")).explain()
+        assert (plan.collection, plan.access) == ("users", "document_scan")
         plan = await db.query("users").filter(field("age") > 5).explain()
-        assert plan.collection == "users"
-        assert plan.access == "document_scan"
+        assert (plan.access, plan.index_field) == ("index", "age")
+        assert plan.actual_rows == plan.rows_read == 4
+        oldest = db.query("users").order_by("age", ascending=False).limit(3)
+        plan = await oldest.explain()
+        assert (plan.access, plan.index_field) == ("index_order", "age")
         plan = await db.query("users").filter(field("email") == "u1@x.io").explain()
         assert plan.access == "unique_lookup"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 from pathlib import Path
+from random import Random
 from uuid import UUID
 
 import pytest
@@ -66,7 +67,7 @@ DOCUMENTS = st.fixed_dictionaries(
         name: st.sampled_from([*values, None]) for name, values in VALUES.items()
     },
 )
-IDS = st.sampled_from([f"k{number}" for number in range(30)])
+IDS = st.sampled_from([f"k{number}" for number in range(90)])
 OPERANDS = {name: st.sampled_from(values) for name, values in VALUES.items()}
 OPERANDS["o.p"] = st.sampled_from([1, 2, 1.0, 1.5])
 OPERANDS["t"] = st.sampled_from([1, 2, 3])
@@ -176,19 +177,24 @@ def preference(request, monkeypatch):
     suppress_health_check=list(HealthCheck),
 )
 @given(
-    st.lists(st.tuples(IDS, DOCUMENTS), max_size=30, unique_by=lambda pair: pair[0]),
+    st.integers(0, 1000),
+    st.lists(st.tuples(IDS, DOCUMENTS), max_size=10, unique_by=lambda pair: pair[0]),
     CHANGES,
     st.integers(0, 12),
     st.booleans(),
     st.lists(QUERIES, min_size=1, max_size=6),
 )
 def test_indexes_and_columns_change_no_answer(
-    shared, preference, documents, changes, steps, tidied, queries
+    shared, preference, seed, documents, changes, steps, tidied, queries
 ):
     library, builder = shared
     name = f"c{library.engine.lsn}"
     library.define(CollectionDefinition(name, FIELDS))
-    present = set()
+    many = by_chance(seed)
+    if many:
+        library.insert(name, many)
+    present = set(many)
+    documents = [pair for pair in documents if pair[0] not in present]
     for key, fields in documents:
         library.insert(name, {key: fields})
         present.add(key)
@@ -207,6 +213,19 @@ def test_indexes_and_columns_change_no_answer(
     compare(library, name, queries)
     library.run(DropCollection(collection=name))
     follow(library, builder, 1000, tidied=False)
+
+
+def by_chance(seed):
+    """More documents than hypothesis would care to draw one by one."""
+    chance = Random(seed)
+    return {
+        f"k{number}": {
+            field: chance.choice(values)
+            for field, values in VALUES.items()
+            if chance.random() < 0.8
+        }
+        for number in range(seed % 90)
+    }
 
 
 def path_of(library):

@@ -1,0 +1,52 @@
+"""Snapshots with what helps to query them: the two readers of a process, side by side.
+
+The index snapshot is taken first, so that it is never ahead of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aurora_actors.indexing.reader import IndexReader
+from aurora_actors.indexing.tables import SegmentTables
+from aurora_actors.query.cache import DocumentCache
+from aurora_actors.query.choose import Aids
+from aurora_actors.storage.reader import DataReader, Snapshot
+
+__all__ = ["IndexedReader"]
+
+
+class IndexedReader:
+    """Reads documents, indexes and, if told so, columns; for one thread.
+
+    Args:
+        data: The documents.
+        index: What is derived of them.
+        scans_columns: Whether this process is to scan columns, which takes pyarrow.
+        cache: Decoded columns of this process.
+    """
+
+    def __init__(
+        self,
+        data: DataReader,
+        index: IndexReader,
+        *,
+        scans_columns: bool,
+        cache: DocumentCache | None = None,
+    ) -> None:
+        self._data = data
+        self._index = index
+        self._tables = SegmentTables() if scans_columns else None
+        self._cache = cache
+
+    @contextmanager
+    def snapshot(self) -> Iterator[tuple[Snapshot, Aids]]:
+        """A snapshot, and what helps with it; both end with the context."""
+        index = self._index.snapshot()
+        try:
+            with self._data.snapshot() as snapshot:
+                yield snapshot, Aids(index, self._tables, self._cache)
+        finally:
+            if index is not None:
+                index.close()
