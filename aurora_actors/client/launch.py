@@ -40,6 +40,7 @@ __all__ = [
     "DEFAULT_TREE",
     "TreeConnection",
     "connect_running",
+    "join_tree",
     "launch_or_find",
     "open_tree",
     "reap_supervisors",
@@ -175,6 +176,30 @@ def connect_running(
         return None
     try:
         connection.attach(Attach(client=None, pid=os.getpid()), timeout_s)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def join_tree(
+    path: str | os.PathLike[str], client: str, timeout_s: float = 30.0
+) -> TreeConnection:
+    """Attach to the tree that runs, from within it, under the mailbox name ``client``.
+
+    For processes of the tree: they are served like applications, but neither start the
+    tree nor keep it alive.
+
+    Raises:
+        TreeDownError: no tree runs there, or it is stopping.
+        AuroraError: it does not answer as it should.
+    """
+    connection = _connect(Path(path).expanduser().resolve())
+    if connection is None:
+        raise TreeDownError(f"no tree serves {os.fspath(path)}")
+    try:
+        request = Attach(client=client, pid=os.getpid(), member=True)
+        connection.attach(request, timeout_s)
     except BaseException:
         connection.close()
         raise

@@ -178,12 +178,15 @@ class Attach(Message, frozen=True, kw_only=True, tag="tree.attach"):
             commands the tree, and does not keep an embedded tree alive.
         settings: The encoded ``AuroraConfig`` the application asked for, to be
             compared with the tree's; ``None`` takes the tree as it is.
+        member: It is a process of the tree itself (a worker, the gateway): it is
+            served like an application, but does not keep an embedded tree alive.
     """
 
     version: int = PROTOCOL_VERSION
     client: str | None
     pid: int
     settings: bytes | None = None
+    member: bool = False
 
 
 class ReadStatus(Message, frozen=True, kw_only=True, tag="tree.read_status"):

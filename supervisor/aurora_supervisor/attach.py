@@ -94,13 +94,15 @@ class TreeControl(Protocol):
 class _Connection:
     """One application: its stream, and its name once it has attached.
 
-    ``wants_tree`` is true until it is known that it only watches, or has left.
+    ``wants_tree`` is true until it is known that it only watches, is a process of the
+    tree itself, or has left.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self.peer = Peer(sock)
         self.client: str | None = None
         self.is_attached = False
+        self.is_member = False
         self.wants_tree = True
 
 
@@ -117,8 +119,11 @@ class AttachServer:
 
     @property
     def clients(self) -> int:
-        """The number of attached users of the database."""
-        return len(self._names)
+        """The number of applications that use the database."""
+        return sum(
+            connection.client is not None and not connection.is_member
+            for connection in self._connections
+        )
 
     def is_wanted(self) -> bool:
         """Whether somebody uses the tree, or has connected and may be about to."""
@@ -270,7 +275,8 @@ class AttachServer:
                 extra={"client": request.client, "pid": request.pid},
             )
         connection.is_attached = True
-        connection.wants_tree = request.client is not None
+        connection.is_member = request.member
+        connection.wants_tree = request.client is not None and not request.member
         return self._control.attached()
 
     def _compare(self, settings: bytes) -> None:
@@ -296,7 +302,7 @@ class AttachServer:
 
     async def _detach(self, connection: _Connection) -> None:
         self._leave(connection)
-        if self._is_open:
+        if self._is_open or connection.is_member:
             connection.is_attached = False
             return
         # It was the last one: the end of the connection says that all is over.

@@ -25,7 +25,12 @@ from supervised import (
 )
 from support import wait_until
 
-from aurora_actors.client.launch import connect_running, launch_or_find, open_tree
+from aurora_actors.client.launch import (
+    connect_running,
+    join_tree,
+    launch_or_find,
+    open_tree,
+)
 from aurora_actors.errors import (
     ConfigError,
     CorruptionError,
@@ -194,6 +199,16 @@ def test_a_mailbox_name_that_is_taken_or_malformed_is_refused(
         with pytest.raises(UsageError, match="mailbox name"):
             open_tree(tree.config(), name, tree=TREE)
         application.leave(10)
+
+
+def test_a_process_of_the_tree_is_served_but_does_not_keep_it_alive(tree: Supervised):
+    application = tree.open()
+    with join_tree(tree.config().path, "member-1", 10) as member:
+        assert read_status(application).clients == 1
+        application.leave(10)
+        assert isinstance(next_of(member, TreeStopping), TreeStopping)
+    with pytest.raises(TreeDownError, match="no tree serves"):
+        join_tree(tree.config().path, "member-2", 10)
 
 
 def test_another_protocol_version_is_refused(tree: Supervised):
