@@ -15,11 +15,15 @@ from aurora_actors.messages.base import Failure, Message
 from aurora_actors.messages.storage import ReadStatistics, Statistics
 
 __all__ = [
+    "AggregateFunction",
+    "AggregateSpec",
     "CancelQuery",
     "ChangeDocuments",
     "Explain",
     "ExplainReply",
     "GrantCredit",
+    "GroupKey",
+    "GroupSpec",
     "OrderKey",
     "QueryReply",
     "QueryRequest",
@@ -58,12 +62,79 @@ class QuerySpec(msgspec.Struct, frozen=True, kw_only=True):
     mode: ResultMode = ResultMode.DOCUMENTS
 
 
+class AggregateFunction(Enum):
+    """What is computed of the documents of a group."""
+
+    COUNT = "count"
+    SUM = "sum"
+    AVG = "avg"
+    MIN = "min"
+    MAX = "max"
+    STDDEV = "stddev"
+    COUNT_DISTINCT = "count_distinct"
+    FIRST = "first"
+    LAST = "last"
+
+
+class AggregateSpec(msgspec.Struct, frozen=True, array_like=True):
+    """One function over one field; without a field, documents are counted.
+
+    Attributes:
+        name: What the result calls it.
+        function: The function.
+        field: A dotted field name.
+    """
+
+    name: str
+    function: AggregateFunction
+    field: str | None = None
+
+
+class GroupKey(msgspec.Struct, frozen=True, array_like=True):
+    """A field by whose values documents are grouped.
+
+    Attributes:
+        field: A dotted field name.
+        interval_s: Moments that many seconds long are one value, their beginning.
+    """
+
+    field: str
+    interval_s: int | None = None
+
+
+class GroupSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What is computed of a query's documents; see ``query.aggregate``.
+
+    Attributes:
+        keys: What makes a group; without keys all documents are one.
+        aggregates: What is computed of each group.
+        having: An encoded predicate over the keys and results of a group.
+        order: By keys and results; what is left is ordered by the keys.
+        limit: How many groups at most.
+        offset: How many to leave out first.
+        nodes: How many documents of each group to give.
+    """
+
+    keys: list[GroupKey] = []
+    aggregates: list[AggregateSpec] = []
+    having: bytes = b""
+    order: list[OrderKey] = []
+    limit: int | None = None
+    offset: int = 0
+    nodes: int = 0
+
+
 class RunQuery(Message, frozen=True, kw_only=True, tag="query.run"):
-    """Run a query; answered by one or more ``ResultChunk``."""
+    """Run a query; answered by one or more ``ResultChunk``.
+
+    With ``group`` the records of the chunks are encoded groups of the query's documents
+    (see ``query.group_codec``).
+    """
 
     query: QuerySpec
     credit: int = 8
     deadline_s: float = 30.0
+    group: GroupSpec | None = None
 
 
 class ChangeDocuments(Message, frozen=True, kw_only=True, tag="query.change"):
@@ -83,6 +154,7 @@ class Explain(Message, frozen=True, kw_only=True, tag="query.explain"):
 
     query: QuerySpec
     deadline_s: float = 30.0
+    group: GroupSpec | None = None
 
 
 class GrantCredit(Message, frozen=True, kw_only=True, tag="query.credit"):
@@ -107,7 +179,7 @@ class ResultChunk(Message, frozen=True, kw_only=True, tag="query.chunk"):
     """A part of a result, in order.
 
     Attributes:
-        records: Encoded document records (see ``schema.record``).
+        records: Encoded document records (see ``schema.record``), or groups.
         number: 0 for the first chunk, then counting up.
         final: No chunk follows.
         lsn: The snapshot the whole result was read at.
