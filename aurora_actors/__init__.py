@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ColdStoreMode,
         DurabilityMode,
         EvictionPolicy,
+        HttpConfig,
     )
     from aurora_actors.errors import (
         AuroraError,
@@ -115,6 +116,7 @@ __all__ = [
     "FilterBuilder",
     "Heartbeat",
     "HistoryLost",
+    "HttpConfig",
     "ImportFault",
     "ImportReport",
     "Increment",
@@ -173,7 +175,13 @@ _HOMES = {
         "Update",
     ),
     "client.watch": ("Listener", "Watcher"),
-    "config": ("AuroraConfig", "ColdStoreMode", "DurabilityMode", "EvictionPolicy"),
+    "config": (
+        "AuroraConfig",
+        "ColdStoreMode",
+        "DurabilityMode",
+        "EvictionPolicy",
+        "HttpConfig",
+    ),
     "client.importing": ("ImportFault", "ImportReport"),
     "messages.storage": ("Compacted",),
     "storage.reports": ("BackupManifest", "BackupReport", "ExportReport"),

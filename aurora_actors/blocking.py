@@ -19,6 +19,7 @@ from aurora_actors.client.blocking_query import (
     refuse_asynchronous,
     run_now,
 )
+from aurora_actors.client.blocking_tokens import BlockingTokens
 from aurora_actors.client.blocking_transaction import (
     BlockingSavepoint,
     BlockingTransaction,
@@ -54,7 +55,7 @@ M = TypeVar("M")
 T = TypeVar("T")
 
 
-class Aurora(BlockingUpkeep):
+class Aurora(BlockingUpkeep, BlockingTokens):
     """A database for threads; see :class:`aurora_actors.Aurora` for every method."""
 
     def __init__(self, config: AuroraConfig, *, compares: bool) -> None:

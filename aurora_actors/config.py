@@ -8,11 +8,12 @@ documents each key with its default.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +25,7 @@ __all__ = [
     "ColdStoreMode",
     "DurabilityMode",
     "EvictionPolicy",
+    "HttpConfig",
     "differences",
 ]
 
@@ -64,6 +66,53 @@ class ColdStoreMode(Enum):
     """Short log segments, a tenth of the retention, checkpoints at a quarter the size."""
 
 
+class HttpConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The HTTP gateway (table ``[http]``); needs the extra ``http``.
+
+    Beyond this machine it listens only with TLS, unless ``allow_plaintext`` says that a
+    proxy in front of it does that.
+
+    Raises:
+        ConfigError: when a value is out of range; the message names the key.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 7480
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    allow_plaintext: bool = False
+    anonymous: Literal["read", "write", "admin"] | None = None
+    cors_origins: list[str] = []
+    allowed_hosts: list[str] = []
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 16 * _MIB
+    body_timeout_s: Seconds = 30.0
+    max_connections: Positive = 20_000
+
+    def __post_init__(self) -> None:
+        _check_fields(self, "http.")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ConfigError(
+                "setting http.tls_key: certificate and key go together",
+                key="http.tls_key",
+            )
+        if self.tls_key is None and not self.allow_plaintext and not self.is_local:
+            raise ConfigError(
+                f"setting http.host: {self.host} can be reached from other machines: give "
+                "tls_certificate and tls_key, or allow_plaintext=True behind a proxy",
+                key="http.host",
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the gateway."""
+        try:
+            return (
+                self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+            )
+        except ValueError:
+            return False
+
+
 class AuroraConfig(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 ):
@@ -102,18 +151,12 @@ class AuroraConfig(
     shutdown_grace_s: Seconds = 10.0
     max_restarts: Positive = 20
     restart_window_s: Seconds = 60.0
+    http: HttpConfig | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.db_path, os.PathLike):
             msgspec.structs.force_setattr(self, "db_path", os.fspath(self.db_path))
-        # Decoding checks the constraints above; construction in Python does not.
-        for field in msgspec.structs.fields(self):
-            try:
-                _check(getattr(self, field.name), field.type)
-            except msgspec.ValidationError as exc:
-                raise ConfigError(
-                    f"setting {field.name}: {exc}", key=field.name
-                ) from exc
+        _check_fields(self)
         if not self.db_path:
             raise ConfigError("setting db_path is empty", key="db_path")
         if not self.enable_wal and self.durability_mode is DurabilityMode.STRICT:
@@ -164,6 +207,16 @@ class AuroraConfig(
             raise ConfigError(f"{path} is not valid TOML: {exc}") from exc
         except msgspec.ValidationError as exc:
             raise ConfigError(f"{path}: {exc}") from exc
+
+
+def _check_fields(settings: msgspec.Struct, prefix: str = "") -> None:
+    # Decoding checks constraints; construction in Python does not.
+    for field in msgspec.structs.fields(settings):
+        key = f"{prefix}{field.name}"
+        try:
+            _check(getattr(settings, field.name), field.type)
+        except msgspec.ValidationError as exc:
+            raise ConfigError(f"setting {key}: {exc}", key=key) from exc
 
 
 def _plain(value: object) -> object:

@@ -66,6 +66,8 @@ class ActorContext:
     def ready(self) -> None:
         """Tell the supervisor that the mailbox is served from now on."""
         self.is_ready = True
+        # First, so that whoever sees the actor ready sees its counters, too.
+        self.channel.post(SUPERVISOR, 0, self.heartbeat())
         notice = Ready(pid=os.getpid(), incarnation=self.spec.incarnation)
         self.channel.post(SUPERVISOR, 0, notice)
 

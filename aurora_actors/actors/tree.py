@@ -77,4 +77,13 @@ def actor_entries(config: AuroraConfig) -> list[ActorPlan]:
                 grace_s=grace_s,
             )
         )
+    if config.http is not None:
+        plans.append(
+            ActorPlan(
+                name="http_gateway",
+                entry="aurora_actors.actors.http_gateway:main",
+                order=30,
+                grace_s=grace_s,
+            )
+        )
     return plans

@@ -18,6 +18,7 @@ from aurora_actors.client.feeds import DISPATCHER
 from aurora_actors.client.protocol import STORAGE
 from aurora_actors.client.query import Query
 from aurora_actors.client.retrying import run_transaction
+from aurora_actors.client.tokens import TokenHandle
 from aurora_actors.client.transaction import Transaction
 from aurora_actors.client.upkeep import UpkeepHandle
 from aurora_actors.client.watching import ListeningHandle
@@ -60,7 +61,7 @@ T = TypeVar("T")
 INDEX_BUILDER = "index_builder"
 
 
-class Aurora(ListeningHandle, UpkeepHandle):
+class Aurora(ListeningHandle, UpkeepHandle, TokenHandle):
     """A database: ``async with Aurora.open("myapp.db") as db``.
 
     Any number of tasks may use it at once. Every method takes ``timeout`` in seconds

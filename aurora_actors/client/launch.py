@@ -68,6 +68,7 @@ class TreeConnection:
 
     def __init__(self, sock: socket.socket, path: str) -> None:
         self.socket = sock
+        self._is_member = False
         self.frames = FrameReader()
         self._path = Path(path)
 
@@ -115,6 +116,7 @@ class TreeConnection:
             TimeoutError_: no answer within ``timeout_s``.
             AuroraError: the tree refuses, or cannot start.
         """
+        self._is_member = request.member
         self.send(request)
         match self.receive(timeout_s):
             case Attached() as attached:
@@ -141,6 +143,8 @@ class TreeConnection:
             # A tree that stops removes this first; others may be using one that goes on.
             has_stopped = not self._path.exists()
         self.close()
+        if self._is_member:
+            return  # the supervisor waits for this process, not the other way round
         if has_stopped:
             pid = self.attached.supervisor_pid
             reap_supervisors(max(0.0, deadline - time.monotonic()), pid)

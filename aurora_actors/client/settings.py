@@ -6,7 +6,12 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TypedDict
 
-from aurora_actors.config import ColdStoreMode, DurabilityMode, EvictionPolicy
+from aurora_actors.config import (
+    ColdStoreMode,
+    DurabilityMode,
+    EvictionPolicy,
+    HttpConfig,
+)
 from aurora_actors.errors import ConfigError
 
 __all__ = ["Settings", "check_settings"]
@@ -43,6 +48,7 @@ class Settings(TypedDict, total=False):
     shutdown_grace_s: float
     max_restarts: int
     restart_window_s: float
+    http: HttpConfig | None
 
 
 def check_settings(names: Iterable[str]) -> None:

@@ -12,17 +12,42 @@ import msgspec
 import pytest
 from aurora_supervisor.exits import ExitStatus
 
-from aurora_actors.config import AuroraConfig
+from aurora_actors.config import AuroraConfig, HttpConfig
 
 CONFIG = Path(__file__).parents[3] / "config"
 REFERENCE = (CONFIG / "aurora.toml").read_text(encoding="utf-8")
-FIELDS = {field.name: field for field in msgspec.structs.fields(AuroraConfig)}
+TABLES = {"": AuroraConfig, "http": HttpConfig}
+"""The tables of the file, the one at its top having no name, and what reads them."""
 
 
-def documented() -> dict[str, object]:
-    """Every key of the reference file, those that are commented out included."""
+def sections() -> dict[str, str]:
+    """The text of each table of the reference file, commented out or not."""
+    name, *rest = re.split(r"^(?:# )?\[([a-z_]+)\]\n", REFERENCE, flags=re.MULTILINE)
+    return {"": name, **dict(zip(rest[::2], rest[1::2], strict=True))}
+
+
+SECTIONS = sections()
+FIELDS = {
+    (table, field.name): field
+    for table, struct in TABLES.items()
+    for field in msgspec.structs.fields(struct)
+    if field.name not in TABLES
+}
+
+
+def documented(table: str = "") -> dict[str, object]:
+    """Every key of a table of the reference file, those commented out included."""
     keys = re.compile(r"^# (?=[a-z_]+ = \S+$)", re.MULTILINE)
-    return tomllib.loads(keys.sub("", REFERENCE))
+    return tomllib.loads(keys.sub("", SECTIONS[table]))
+
+
+def comment_above(table: str, name: str) -> str:
+    """The lines that say what a key does."""
+    above = re.search(
+        rf"((?:^# (?![a-z_]+ = ).*\n)+)^(?:# )?{name} = ", SECTIONS[table], re.MULTILINE
+    )
+    assert above is not None
+    return above[1]
 
 
 def test_the_reference_file_is_a_valid_configuration():
@@ -31,38 +56,43 @@ def test_the_reference_file_is_a_valid_configuration():
     )
 
 
-def test_the_reference_file_has_every_key_and_no_other():
-    assert documented().keys() == FIELDS.keys()
+def test_the_reference_file_has_every_table_and_no_other():
+    assert SECTIONS.keys() == TABLES.keys()
 
 
-@pytest.mark.parametrize("name", sorted(FIELDS.keys() - {"db_path"}))
-def test_each_key_stands_there_with_its_default(name: str):
-    default = FIELDS[name].default
+@pytest.mark.parametrize("table", TABLES)
+def test_the_reference_file_has_every_key_and_no_other(table: str):
+    assert documented(table).keys() == {name for of, name in FIELDS if of == table}
+
+
+@pytest.mark.parametrize(("table", "name"), sorted(FIELDS.keys() - {("", "db_path")}))
+def test_each_key_stands_there_with_its_default(table: str, name: str):
+    field = FIELDS[table, name]
+    default = field.default
+    if field.default_factory is not msgspec.NODEFAULT:
+        default = field.default_factory()
     if default is None:
-        assert re.search(rf"^# {name} = ", REFERENCE, re.MULTILINE)
+        assert re.search(rf"^# {name} = ", SECTIONS[table], re.MULTILINE)
         return
     plain = default.value if isinstance(default, Enum) else default
-    assert documented()[name] == plain
+    assert documented(table)[name] == plain
 
 
-@pytest.mark.parametrize("name", sorted(FIELDS))
-def test_each_key_is_preceded_by_its_effect(name: str):
-    above = re.search(
-        rf"((?:^# .*\n)+)(?:# )?^(?:# )?{name} = ", REFERENCE, re.MULTILINE
-    )
-    assert above is not None
-    assert len(above[1].split()) > 6
-    assert above[1].rstrip().endswith(".")
+@pytest.mark.parametrize(("table", "name"), sorted(FIELDS))
+def test_each_key_is_preceded_by_its_effect(table: str, name: str):
+    above = comment_above(table, name)
+    assert len(above.split()) > 6
+    assert above.rstrip().endswith(".")
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, field in FIELDS.items() if isinstance(field.default, Enum)]
+    ("table", "name"),
+    [key for key, field in FIELDS.items() if isinstance(field.default, Enum)],
 )
-def test_the_values_a_key_may_have_are_all_named(name: str):
-    above = re.search(rf"((?:^# .*\n)+)^{name} = ", REFERENCE, re.MULTILINE)
-    assert above is not None
-    for member in type(FIELDS[name].default):
-        assert f'"{member.value}"' in above[1]
+def test_the_values_a_key_may_have_are_all_named(table: str, name: str):
+    above = comment_above(table, name)
+    for member in type(FIELDS[table, name].default):
+        assert f'"{member.value}"' in above
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +114,7 @@ def test_the_unit_waits_for_readiness_and_starts_the_reference_configuration(uni
 def test_the_unit_leaves_the_order_of_stopping_to_the_supervisor(unit):
     service = unit["Service"]
     assert (service["KillMode"], service["KillSignal"]) == ("mixed", "SIGTERM")
-    grace_s = FIELDS["shutdown_grace_s"].default
+    grace_s = FIELDS["", "shutdown_grace_s"].default
     assert float(service["TimeoutStopSec"]) > 2 * grace_s
 
 

@@ -1,0 +1,145 @@
+"""The HTTP gateway: serves the ASGI application of :mod:`aurora_actors.http`.
+
+A client of the database that lives in the tree. It listens before it says that it is
+ready, so that an address it cannot have is a start error with a name; it attaches after
+that, because attaching waits for the whole tree, and answers 503 in between.
+
+Invariants:
+
+* It holds no state that a restart loses: tokens and idempotency keys are documents, and
+  resume tokens bring live streams back.
+* The listening socket dies with the process; requests under way at a shutdown have
+  ``shutdown_grace_s`` to finish, streams end at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from pathlib import Path
+from typing import Final
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve as serve_http
+from hypercorn.typing import ASGIFramework
+
+from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
+from aurora_actors.client.database import Aurora
+from aurora_actors.client.opening import open_member
+from aurora_actors.config import AuroraConfig, HttpConfig
+from aurora_actors.errors import AuroraError, ConfigError
+from aurora_actors.http.app import application
+from aurora_actors.http.gate import Gateway
+from aurora_actors.http.repeats import forget_old
+from aurora_actors.messages.supervision import ActorSpec, ShutDown
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG: Final = 1024
+_DRAIN_SHARE: Final = 0.5
+_RETRY_S: Final = 0.2
+_HOUSEKEEPING_S: Final = 3600.0
+
+
+def main(spec: ActorSpec, lifeline_fd: int) -> None:
+    """Run the gateway; the entry point the supervisor starts."""
+    run_actor(spec, lifeline_fd, serve)
+
+
+async def serve(context: ActorContext) -> None:
+    """Listen, attach, and serve until told to stop."""
+    settings = context.config.http or HttpConfig()
+    gateway = Gateway(settings)
+    listener = _listen(settings)
+    port = listener.getsockname()[1]
+    context.statistics = lambda: {"port": port, **gateway.counts}
+    shutdown = trio.Event()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_serve_http, gateway, listener, context.config, shutdown)
+            context.ready()
+            nursery.start_soon(_stay_attached, gateway, context.config)
+            await _obey(context)
+            shutdown.set()
+            gateway.end_streams()
+            with trio.move_on_after(context.config.shutdown_grace_s * _DRAIN_SHARE):
+                await gateway.wait_idle()
+            nursery.cancel_scope.cancel()
+    finally:
+        listener.close()
+
+
+async def _obey(context: ActorContext) -> None:
+    while True:
+        for mail in await context.channel.receive():
+            if mail.sender == SUPERVISOR and any(
+                isinstance(order, ShutDown) for order in orders(mail)
+            ):
+                return
+
+
+async def _stay_attached(gateway: Gateway, config: AuroraConfig) -> None:
+    while True:
+        try:
+            async with Aurora(config, compares=False, opener=open_member) as db:
+                gateway.attach(db)
+                try:
+                    while True:
+                        await forget_old(db)
+                        await trio.sleep(_HOUSEKEEPING_S)
+                finally:
+                    gateway.attach(None)
+        except AuroraError as exc:
+            logger.warning("not attached", extra={"reason": exc.message})
+        await trio.sleep(_RETRY_S)
+
+
+async def _serve_http(
+    gateway: Gateway,
+    listener: socket.socket,
+    config: AuroraConfig,
+    shutdown: trio.Event,
+) -> None:
+    settings = gateway.settings
+    http = Config()
+    http.bind = [f"fd://{listener.fileno()}"]
+    http.accesslog = None
+    http.errorlog = logging.getLogger("hypercorn")
+    http.include_server_header = False
+    http.graceful_timeout = config.shutdown_grace_s * _DRAIN_SHARE
+    http.keep_alive_timeout = 60.0
+    http.websocket_max_message_size = settings.max_body_bytes
+    http.websocket_ping_interval = 20.0
+    if settings.tls_certificate is not None:
+        http.certfile, http.keyfile = settings.tls_certificate, settings.tls_key
+    app: ASGIFramework = application(gateway)  # type: ignore[assignment]  # Starlette's own types
+    await serve_http(app, http, shutdown_trigger=shutdown.wait, mode="asgi")
+
+
+def _listen(settings: HttpConfig) -> socket.socket:
+    for path in (settings.tls_certificate, settings.tls_key):
+        if path is not None and not Path(path).is_file():
+            raise ConfigError(f"there is no file {path}", key="http.tls_certificate")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM
+        )[0]
+        listener = socket.socket(family, kind)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setblocking(False)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as exc:
+        raise ConfigError(
+            f"the gateway cannot listen at {settings.host} port {settings.port}: "
+            f"{exc.strerror}",
+            key="http.port",
+        ) from exc
+    return listener

@@ -1,0 +1,183 @@
+"""Who asks, and what they may do: bearer tokens, hosts and origins.
+
+Invariants:
+
+* A request without a valid token has the role ``HttpConfig.anonymous`` gives, which is
+  none by default; a token that is wrong, revoked or over is refused, not ignored.
+* A token is looked up for each request, so that revoking takes effect at once.
+* A browser page of another origin is served only when its origin is in
+  ``cors_origins``; and a gateway on the loopback interface answers only to names of this
+  machine, so that no page can reach it under a name of its own (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import urlsplit
+
+import anyio
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+
+from aurora_actors.client.database import Aurora
+from aurora_actors.client.tokens import TOKENS, Grant, Role, grant_of, name_in
+from aurora_actors.config import HttpConfig
+from aurora_actors.errors import CollectionNotFoundError, UnavailableError
+
+__all__ = ["Gateway", "is_loopback"]
+
+_LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen at can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Gateway:
+    """What the request handlers share.
+
+    Attributes:
+        settings: How the gateway is configured.
+        counts: Requests by status class, and connections that are open.
+    """
+
+    def __init__(self, settings: HttpConfig) -> None:
+        self.settings = settings
+        self.counts = {"requests_open": 0, "websockets_open": 0}
+        self._idle = anyio.Event()
+        self._streams: set[anyio.CancelScope] = set()
+        self._db: Aurora | None = None
+        self._origins = frozenset(settings.cors_origins)
+        self._hosts: frozenset[str] | None = None
+        if is_loopback(settings.host):
+            self._hosts = _LOCAL_NAMES | {settings.host} | set(settings.allowed_hosts)
+
+    def attach(self, db: Aurora | None) -> None:
+        """From now on ``db`` answers; ``None``: nothing does."""
+        self._db = db
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the database can be asked."""
+        return self._db is not None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further request or stream is taken."""
+        counts = self.counts
+        open_now = counts["requests_open"] + counts["websockets_open"]
+        return open_now >= self.settings.max_connections
+
+    async def wait_idle(self) -> None:
+        """Wait until no request is under way; streams are not counted."""
+        while self.counts["requests_open"]:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+    def begin(self) -> None:
+        """A request has come."""
+        self.counts["requests_open"] += 1
+
+    def end(self) -> None:
+        """A request has been answered."""
+        self.counts["requests_open"] -= 1
+        if not self.counts["requests_open"]:
+            self._idle.set()
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """What is done inside ends when the gateway shuts down, without an error."""
+        with anyio.CancelScope() as scope:
+            self._streams.add(scope)
+            try:
+                yield
+            finally:
+                self._streams.discard(scope)
+
+    def end_streams(self) -> None:
+        """End all streams: their clients come back, and resume."""
+        for scope in list(self._streams):
+            scope.cancel()
+
+    def db(self) -> Aurora:
+        """The database.
+
+        Raises:
+            UnavailableError: the gateway is starting or stopping.
+        """
+        if self._db is None:
+            raise UnavailableError("the gateway is not connected to the database now")
+        return self._db
+
+    # -------------------------------------------------------------- who
+    async def grant(self, connection: HTTPConnection) -> Grant:
+        """What the sender of a request may do.
+
+        Raises:
+            HTTPException: 401 without a valid token.
+        """
+        kind, _, token = connection.headers.get("authorization", "").partition(" ")
+        if not kind:
+            return self.anonymous()
+        if kind.lower() != "bearer":
+            raise _not_authenticated("send the token as: Authorization: Bearer <token>")
+        return await self.grant_for(token.strip())
+
+    def anonymous(self) -> Grant:
+        """What somebody without a token may do.
+
+        Raises:
+            HTTPException: 401 when that is nothing.
+        """
+        if self.settings.anonymous is None:
+            raise _not_authenticated("a token is needed: Authorization: Bearer <token>")
+        return Grant("anonymous", Role.named(self.settings.anonymous))
+
+    async def grant_for(self, token: str) -> Grant:
+        """What ``token`` allows.
+
+        Raises:
+            HTTPException: 401 when it is none.
+        """
+        name, kept = name_in(token), None
+        if name is not None:
+            try:
+                kept = await self.db().get_document(TOKENS, name)
+            except CollectionNotFoundError:
+                kept = None
+        found = grant_of(token, kept)
+        if found is None:
+            raise _not_authenticated("the token is wrong, revoked or over")
+        return found
+
+    # -------------------------------------------------------------- from where
+    def allows_host(self, host: str) -> bool:
+        """Whether this gateway answers to the name in the ``Host`` header."""
+        if self._hosts is None:
+            return True
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:
+            return False
+        return name is not None and name in self._hosts
+
+    def allows_origin(self, origin: str, host: str, scheme: str) -> bool:
+        """Whether a page of ``origin`` may ask; our own pages always may."""
+        return origin == f"{scheme}://{host}" or origin in self._origins
+
+    def is_foreign(self, origin: str) -> bool:
+        """Whether ``origin`` is allowed as a foreign one, and gets CORS headers."""
+        return origin in self._origins
+
+
+def _not_authenticated(detail: str) -> HTTPException:
+    return HTTPException(401, detail, {"WWW-Authenticate": 'Bearer realm="aurora"'})
