@@ -27,13 +27,18 @@ from aurora_actors.client.protocol import ClientProtocol
 from aurora_actors.client.requests import Pending
 from aurora_actors.config import AuroraConfig, DurabilityMode
 from aurora_actors.messages.base import encode_envelope
-from aurora_actors.messages.supervision import ActorReady, ActorSpec, Ready
+from aurora_actors.messages.supervision import (
+    ActorReady,
+    ActorSpec,
+    Heartbeat,
+    Ready,
+)
 from aurora_actors.storage.engine import Engine
 from aurora_actors.storage.files import Files
 from aurora_actors.storage.store import Settings
 from aurora_actors.transport.memory import MemoryChannel, MemoryNetwork
 
-_ready_decoder = msgspec.msgpack.Decoder(Ready)
+_notice_decoder = msgspec.msgpack.Decoder(Ready | Heartbeat)
 
 STORAGE = "storage"
 EXECUTORS = ("query_executor-0", "query_executor-1")
@@ -150,9 +155,10 @@ class World:
         while True:
             for mail in await self._supervisor.receive():
                 for letter in mail.letters:
-                    ready = _ready_decoder.decode(letter.body)
-                    if ready.incarnation == self._incarnations[mail.sender]:
-                        await self._announce(mail.sender, ready.incarnation)
+                    notice = _notice_decoder.decode(letter.body)
+                    present = notice.incarnation == self._incarnations[mail.sender]
+                    if isinstance(notice, Ready) and present:
+                        await self._announce(mail.sender, notice.incarnation)
 
     async def _announce(self, name: str, incarnation: int) -> None:
         async with self._ready_changed:
