@@ -136,6 +136,7 @@ class DispatcherActor:
             case Watch() | Listen():
                 reply = self._hub.subscribe(client, number, request)
                 self._channel.queue(client, number, reply)
+                self._hub.begin_results()
             case GrantEvents(subscription=subscription, chunks=chunks):
                 self._hub.grant(client, subscription, chunks)
             case Unsubscribe(subscription=subscription):

@@ -35,6 +35,7 @@ from aurora_actors.storage.reader import DataReader, Snapshot
 __all__ = ["Hub"]
 
 _STEP_CHANGES: Final = 512
+_FIRST_STEPS: Final = 8
 _LONGEST_DEBOUNCE_S: Final = 3600.0
 _ACTOR: Final = "reactive_dispatcher"
 
@@ -268,6 +269,21 @@ class Hub:
         job = self._jobs.popleft()
         if next(job, False):
             self._jobs.append(job)
+
+    def begin_results(self) -> None:
+        """Send first results at once as far as that is quick.
+
+        A small result is then that of the moment its watch was begun: who has entered
+        a watch sees every write that follows as an update.
+        """
+        fresh, self._desk.fresh = self._desk.fresh, {}
+        for subscription in fresh:
+            job = FirstResult(self._desk, subscription).start()
+            for _ in range(_FIRST_STEPS):
+                if not next(job, False):
+                    break
+            else:
+                self._start(job)
 
     def _collect(self) -> None:
         """Make jobs of what has become due."""
