@@ -1,8 +1,9 @@
 """``aurora``: look after a database from the command line.
 
-Each command is a function ``(given, output) -> exit code`` in ``cli.looking`` or
-``cli.doing``, which are imported when one of theirs is run; here are their names,
-arguments and examples. No command makes a database by looking at one.
+Each command is a function ``(given, output) -> exit code`` in a module of this package,
+which is imported when one of its commands is run; here are their names, arguments and
+examples. A name of two words is a verb of a group, like ``aurora token create``. No
+command makes a database by looking at one.
 """
 
 from __future__ import annotations
@@ -58,12 +59,16 @@ class _Command(NamedTuple):
 
 _PATH: Final = _argument("path", help="the database directory")
 _COLLECTION: Final = _argument("collection", help="the collection")
+_TOKEN: Final = _argument("name", help="what the token is called")
 _OVERWRITE: Final = _argument(
     "--overwrite", action="store_true", help="replace the file if it exists"
 )
 _FORMAT: Final = _argument(
     "--format", choices=_FORMATS, help="the file's format (default: by its name)"
 )
+
+_GROUPS: Final = {"token": "tokens for the HTTP gateway"}
+"""What the verbs of each group are about."""
 
 _COMMANDS: Final[dict[str, _Command]] = {
     "status": _Command(
@@ -167,6 +172,43 @@ _COMMANDS: Final[dict[str, _Command]] = {
         ],
         _TRANSFER,
     ),
+    "token create": _Command(
+        "tokens:create",
+        "make a token, and show it this once",
+        "aurora token create myapp.db dashboard --role read --collection orders=write",
+        [
+            _PATH,
+            _TOKEN,
+            _argument(
+                "--role",
+                default="read",
+                help="none, read (default), write or admin",
+            ),
+            _argument(
+                "--collection",
+                action="append",
+                default=[],
+                metavar="NAME=ROLE",
+                help="another role for one collection; may be repeated",
+            ),
+            _argument(
+                "--days", type=float, help="how long it is valid (default: for ever)"
+            ),
+        ],
+        "Only a hash of the token is kept.",
+    ),
+    "token list": _Command(
+        "tokens:list_",
+        "list the tokens, without their secrets",
+        "aurora token list myapp.db",
+        [_PATH],
+    ),
+    "token revoke": _Command(
+        "tokens:revoke",
+        "end a token at once",
+        "aurora token revoke myapp.db dashboard",
+        [_PATH, _TOKEN],
+    ),
 }
 
 
@@ -182,11 +224,12 @@ class _ShowVersion(argparse.Action):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     given = _parser().parse_args(arguments)
-    command = _COMMANDS[given.command]
+    name = f"{given.command} {given.verb}" if "verb" in given else given.command
+    command = _COMMANDS[name]
     with Output(as_json=given.json, quiet=given.quiet) as output:
         try:
-            module, _, name = command.work.partition(":")
-            work: Work = getattr(import_module(f"aurora_actors.cli.{module}"), name)
+            module, _, function = command.work.partition(":")
+            work: Work = getattr(import_module(f"aurora_actors.cli.{module}"), function)
             return work(given, output)
         except UsageError as exc:
             output.error(exc)
@@ -215,20 +258,36 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="answer with JSON")
     common.add_argument("--quiet", action="store_true", help="show no progress")
     verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    groups = {
+        name: verbs.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}."
+        ).add_subparsers(dest="verb", required=True, metavar="VERB")
+        for name, text in _GROUPS.items()
+    }
     for name, command in _COMMANDS.items():
-        more = f"{command.more}\n\n" if command.more else ""
-        verb = verbs.add_parser(
-            name,
-            help=command.text,
-            description=f"{command.text[0].upper()}{command.text[1:]}.",
-            epilog=f"{more}example:\n  {command.example}\n\n{_EXIT_CODES}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            parents=[common],
-            allow_abbrev=False,
-        )
-        for names, options in command.arguments:
-            verb.add_argument(*names, **options)  # type: ignore[arg-type]  # argparse's own
+        group, _, verb = name.rpartition(" ")
+        _add(groups[group] if group else verbs, verb, command, common)
     return parser
+
+
+def _add(
+    to: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    command: _Command,
+    common: argparse.ArgumentParser,
+) -> None:
+    more = f"{command.more}\n\n" if command.more else ""
+    verb = to.add_parser(
+        name,
+        help=command.text,
+        description=f"{command.text[0].upper()}{command.text[1:]}.",
+        epilog=f"{more}example:\n  {command.example}\n\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common],
+        allow_abbrev=False,
+    )
+    for names, options in command.arguments:
+        verb.add_argument(*names, **options)  # type: ignore[arg-type]  # argparse's own
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ TOKENS: Final = "_sys_tokens"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _PREFIX: Final = "aur"
+_LONGEST_S: Final = 100 * 365 * 86_400.0
 _SECRET_BYTES: Final = 32
 _NOBODY: Final = hashlib.sha256(b"").digest()
 _DEFINITION: Final = CollectionDefinition(
@@ -196,12 +197,15 @@ class TokenHandle(Handle):
             The token. It cannot be shown again: only a hash is kept.
 
         Raises:
-            UsageError: the name will not do or is taken, or there is no such role.
+            UsageError: the name will not do or is taken, there is no such role, or
+                the time is no time.
         """
         if not isinstance(name, str) or not _NAME.match(name):
             raise UsageError(
                 f"a token's name has 1 to 64 letters, digits, _ and -, not {name!r:.80}"
             )
+        if expires_s is not None and not 0 < expires_s <= _LONGEST_S:
+            raise UsageError("expires_s is a number of seconds, of 100 years at most")
         rules = {c: Role.named(r).name.lower() for c, r in (collections or {}).items()}
         now = datetime.now(UTC)
         secret = secrets.token_urlsafe(_SECRET_BYTES)

@@ -30,6 +30,9 @@ VERBS = [
     "checkpoint",
     "export",
     "import",
+    "token create",
+    "token list",
+    "token revoke",
 ]
 
 
@@ -93,8 +96,8 @@ def db(template, tmp_path) -> Iterator[Path]:
 def test_every_command_has_help_with_an_example():
     overview = aurora("--help")
     for verb in VERBS:
-        assert f"\n    {verb}" in overview
-        text = aurora(verb, "--help")
+        assert f"\n    {verb.partition(' ')[0]}" in overview
+        text = aurora(*verb.split(), "--help")
         assert f"example:\n  aurora {verb} " in text
         assert "exit codes:" in text
         assert "--json" in text
@@ -113,15 +116,17 @@ def test_no_command_makes_a_database_by_looking_at_it(verb, tmp_path):
         "backup": ["out"],
         "export": ["users"],
         "import": ["users", "in.jsonl"],
+        "token create": ["name"],
+        "token revoke": ["name"],
     }
     missing = tmp_path / "missing.db"
     arguments = ["nothing", missing] if verb == "restore" else [missing]
-    text = aurora(verb, *arguments, *more.get(verb, []), code=1)
+    text = aurora(*verb.split(), *arguments, *more.get(verb, []), code=1)
     assert str(missing) in text or "nothing" in text
     assert not missing.exists()
     (tmp_path / "empty.db").mkdir()
     if verb != "restore":
-        aurora(verb, tmp_path / "empty.db", *more.get(verb, []), code=1)
+        aurora(*verb.split(), tmp_path / "empty.db", *more.get(verb, []), code=1)
     assert not list((tmp_path / "empty.db").iterdir())
 
 
@@ -327,3 +332,18 @@ def test_unknown_collections_and_files_are_named(db, tmp_path):
     assert "no.jsonl" in aurora("import", db, "users", tmp_path / "no.jsonl", code=1)
     (tmp_path / "list.json").write_text('[{"name": "a"}, {"name": ')
     assert "line 2" not in aurora("import", db, "users", tmp_path / "list.json", code=1)
+
+
+def test_tokens_are_made_listed_and_revoked(db):
+    token = aurora("token", "create", db, "dash", "--collection", "users=write").strip()
+    assert token.startswith("aur.dash.")
+    aurora("token", "create", db, "dash", code=2)
+    aurora("token", "create", db, "other", "--role", "king", code=2)
+    aurora("token", "create", db, "other", "--days", "-1", code=2)
+    assert answer("token", "create", db, "root", "--role", "admin")["token"]
+    (dash, root) = json.loads(aurora("token", "list", db, "--json"))
+    assert (dash["role"], dash["collections"]) == ("read", {"users": "write"})
+    assert (root["name"], root["expires"]) == ("root", None)
+    assert token.rpartition(".")[2] not in aurora("token", "list", db)
+    assert "revoked" in aurora("token", "revoke", db, "dash")
+    assert "dash" in aurora("token", "revoke", db, "dash", code=1)
