@@ -1,0 +1,58 @@
+"""The shell samples of docs/http.md run as printed, against a gateway of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import no_process_left
+
+from aurora_actors import HttpConfig, blocking
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl"),
+]
+
+PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
+SAMPLES = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    path = tmp_path_factory.mktemp("docs") / "shop.db"
+    with blocking.open(path, query_executors=1, http=HttpConfig(port=0)) as db:
+        token = db.create_token("example", "admin")
+        (gateway,) = [a for a in db.status().actors if a.name == "http_gateway"]
+        url = f"http://127.0.0.1:{int(gateway.values['port'])}"
+        yield {**os.environ, "AURORA": url, "TOKEN": token}
+    no_process_left(path)
+
+
+def test_the_shell_samples_run_as_printed(environment: dict[str, str]) -> None:
+    shown = []
+    for sample in SAMPLES[1:]:
+        done = subprocess.run(
+            ["sh", "-e", "-c", sample],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"{sample}\n{done.stdout}\n{done.stderr}"
+        shown.append(done.stdout)
+    documents, live = shown
+    assert '"age":42' in documents
+    assert '"imported":2' in documents
+    assert "event: initial_complete" in live
+
+
+def test_every_path_is_in_the_page_or_in_the_description() -> None:
+    for path in ("/health", "/ready", "/metrics", "/tree", "/openapi.json", "/ws"):
+        assert path in PAGE
