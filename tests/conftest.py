@@ -8,6 +8,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import Figures
+
+_figures = pytest.StashKey[Figures]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make a place for what is to be printed at the end."""
+    config.stash[_figures] = Figures()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print it."""
+    lines = config.stash[_figures].lines
+    if lines:
+        terminalreporter.section("figures")
+    for line in lines:
+        terminalreporter.line(line)
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """Takes lines that are printed at the end of the run."""
+    return request.config.stash[_figures]
 
 
 @pytest.fixture

@@ -19,6 +19,22 @@ T = TypeVar("T")
 DEADLINE_S = 30.0
 
 
+class Figures:
+    """Lines that a test wants printed at the end of the run."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        """Print ``line`` at the end."""
+        self.lines.append(line)
+
+
+def first_seed() -> int:
+    """The seed a run begins with: ``SEED``, or 1."""
+    return int(os.environ.get("SEED", "1"))
+
+
 def wait_until(
     condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S
 ) -> T:
