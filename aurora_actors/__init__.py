@@ -13,8 +13,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aurora_actors import blocking
+    from aurora_actors.client.aggregating import (
+        Aggregate,
+        Avg,
+        Count,
+        CountDistinct,
+        First,
+        Group,
+        Last,
+        Max,
+        Min,
+        StdDev,
+        Sum,
+    )
     from aurora_actors.client.database import Aurora
     from aurora_actors.client.document import Document
+    from aurora_actors.client.grouping import GroupedQuery
     from aurora_actors.client.importing import ImportFault, ImportReport
     from aurora_actors.client.query import Query
     from aurora_actors.client.stream import DocumentStream
@@ -88,9 +102,11 @@ __all__ = [
     "ActorStatus",
     "AddToSet",
     "Added",
+    "Aggregate",
     "Aurora",
     "AuroraConfig",
     "AuroraError",
+    "Avg",
     "BackupManifest",
     "BackupReport",
     "ChangeEvent",
@@ -103,6 +119,8 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "CorruptionError",
+    "Count",
+    "CountDistinct",
     "DataError",
     "Decrement",
     "Document",
@@ -114,6 +132,9 @@ __all__ = [
     "FieldType",
     "Filter",
     "FilterBuilder",
+    "First",
+    "Group",
+    "GroupedQuery",
     "Heartbeat",
     "HistoryLost",
     "HttpConfig",
@@ -125,8 +146,11 @@ __all__ = [
     "InternalError",
     "InvalidFilterError",
     "LaggedError",
+    "Last",
     "LimitExceededError",
     "Listener",
+    "Max",
+    "Min",
     "Modified",
     "NotFoundError",
     "OverloadedError",
@@ -140,7 +164,9 @@ __all__ = [
     "QueryValidationError",
     "Removed",
     "Savepoint",
+    "StdDev",
     "StorageFullError",
+    "Sum",
     "TimeoutError_",
     "Transaction",
     "TreeDownError",
@@ -158,7 +184,21 @@ __all__ = [
 ]
 
 _HOMES = {
+    "client.aggregating": (
+        "Aggregate",
+        "Avg",
+        "Count",
+        "CountDistinct",
+        "First",
+        "Group",
+        "Last",
+        "Max",
+        "Min",
+        "StdDev",
+        "Sum",
+    ),
     "client.database": ("Aurora",),
+    "client.grouping": ("GroupedQuery",),
     "client.document": ("Document",),
     "client.query": ("Query",),
     "client.stream": ("DocumentStream",),

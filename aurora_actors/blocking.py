@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self, TypeVar, Unpack, overload
 
+from aurora_actors.client.blocking_grouping import BlockingGroupedQuery
 from aurora_actors.client.blocking_query import (
     BlockingQuery,
     BlockingStream,
@@ -41,6 +42,7 @@ from aurora_actors.schema.types import CollectionDefinition, FieldDefinition, Fi
 
 __all__ = [
     "Aurora",
+    "BlockingGroupedQuery",
     "BlockingListener",
     "BlockingQuery",
     "BlockingSavepoint",

@@ -53,11 +53,22 @@ from aurora_actors.messages.supervision import (
     ClientGone,
     ShutDown,
 )
+from aurora_actors.query.aggregate import (
+    Aggregation,
+    explain_aggregate,
+    run_aggregate,
+)
 from aurora_actors.query.cache import DocumentCache
-from aurora_actors.query.execute import explain_query, matching_rows, run_query
+from aurora_actors.query.choose import Aids
+from aurora_actors.query.execute import (
+    Execution,
+    explain_query,
+    matching_rows,
+    run_query,
+)
 from aurora_actors.query.indexed import IndexedReader
-from aurora_actors.query.plan import encode_plan
-from aurora_actors.storage.reader import DataReader
+from aurora_actors.query.plan import Plan, encode_plan
+from aurora_actors.storage.reader import DataReader, Snapshot
 
 __all__ = ["main"]
 
@@ -259,17 +270,31 @@ class ExecutorActor:
                 await self._send_result(key, request, running)
             case Explain():
                 with self._reader.snapshot() as (snapshot, aids):
-                    plan = explain_query(snapshot, request.query, aids=aids)
+                    plan = self._explain(request, snapshot, aids)
                 self._reply(key, ExplainReply(plan=encode_plan(plan)))
             case ChangeDocuments():
                 self._counts["statements"] += 1
                 self._reply(key, await self._change(key, request))
 
+    @staticmethod
+    def _explain(request: Explain, snapshot: Snapshot, aids: Aids) -> Plan:
+        if request.group is not None:
+            return explain_aggregate(snapshot, request.query, request.group, aids=aids)
+        return explain_query(snapshot, request.query, aids=aids)
+
+    @staticmethod
+    def _begin(
+        request: RunQuery, snapshot: Snapshot, aids: Aids
+    ) -> Execution | Aggregation:
+        if request.group is not None:
+            return run_aggregate(snapshot, request.query, request.group, aids=aids)
+        return run_query(snapshot, request.query, aids=aids)
+
     async def _send_result(
         self, key: _Key, request: RunQuery, running: _Running
     ) -> None:
         with self._reader.snapshot() as (snapshot, aids):
-            execution = run_query(snapshot, request.query, aids=aids)
+            execution = self._begin(request, snapshot, aids)
             number = 0
             held: list[bytes] = []
             for records in execution.steps():

@@ -14,10 +14,13 @@ from collections.abc import (
 from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
 
+from aurora_actors.client.aggregating import Aggregate, Computed
+from aurora_actors.client.blocking_grouping import BlockingGroupedQuery
 from aurora_actors.client.blocking_watch import BlockingWatcher
 from aurora_actors.client.builder import QueryBuilder
 from aurora_actors.client.document import Document
 from aurora_actors.client.driving import run_now
+from aurora_actors.client.grouping import Intervals
 from aurora_actors.client.query import Query
 from aurora_actors.client.stream import DocumentStream
 from aurora_actors.client.watch import OnLag
@@ -98,6 +101,22 @@ class BlockingQuery(QueryBuilder[T]):
     def exists(self, *, timeout: float | None = None) -> bool:
         """Whether there is a result."""
         return run_now(self._asynchronous().exists(timeout=timeout))
+
+    def aggregate(
+        self, *, timeout: float | None = None, **results: Aggregate
+    ) -> dict[str, Computed]:
+        """Compute of all results together, as in ``aggregate(total=Sum("amount"))``."""
+        return run_now(self._asynchronous().aggregate(timeout=timeout, **results))
+
+    def group_by(
+        self, *fields: str, interval: Intervals = None
+    ) -> BlockingGroupedQuery[T]:
+        """The results in groups that have equal values in ``fields``."""
+        return BlockingGroupedQuery(self._session, self._grouped(fields, interval))
+
+    def distinct(self, field: str, *, timeout: float | None = None) -> list[Computed]:
+        """The different values of a field, without null, in their order."""
+        return run_now(self._asynchronous().distinct(field, timeout=timeout))
 
     def stream(self, *, timeout: float | None = None) -> BlockingStream[T]:
         """The results one by one, in constant memory."""

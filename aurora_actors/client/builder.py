@@ -13,6 +13,7 @@ import msgspec
 
 from aurora_actors.client.document import document_of
 from aurora_actors.client.encoding import name_of
+from aurora_actors.client.grouping import Grouped, Intervals, group_keys
 from aurora_actors.client.session import Session
 from aurora_actors.errors import InvalidFilterError
 from aurora_actors.messages.query import OrderKey, QuerySpec, ResultMode
@@ -125,6 +126,10 @@ class QueryBuilder(Generic[T]):
             fields=None if asked.fields is None else list(asked.fields),
             mode=mode,
         )
+
+    def _grouped(self, fields: tuple[str, ...], interval: Intervals) -> Grouped:
+        keys = group_keys(fields, interval)
+        return Grouped(query=self._spec(), result=self._result, keys=keys)
 
     def _result(self, record: Buffer) -> T:
         document = document_of(record)

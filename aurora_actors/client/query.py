@@ -9,8 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeVar, cast
 
+from aurora_actors.client.aggregating import Aggregate, Computed
 from aurora_actors.client.builder import QueryBuilder
 from aurora_actors.client.document import Document
+from aurora_actors.client.grouping import (
+    GroupedQuery,
+    Intervals,
+    run_aggregates,
+    run_distinct,
+)
 from aurora_actors.client.session import Session
 from aurora_actors.client.stream import DocumentStream
 from aurora_actors.client.watch import OnLag, Watcher
@@ -125,6 +132,43 @@ class Query(QueryBuilder[T]):
         query = self._run(spec, session, timeout)
         return (await session.shell.gather(query, timeout))[-1].count
 
+    # -------------------------------------------------------------- computing
+    async def aggregate(
+        self, *, timeout: float | None = None, **results: Aggregate
+    ) -> dict[str, Computed]:
+        """Compute of all results together, as in ``aggregate(total=Sum("amount"))``.
+
+        Args:
+            timeout: In seconds.
+            results: ``Count() Sum Avg Min Max StdDev CountDistinct First Last``, each
+                under the name it is to have.
+
+        Raises:
+            CollectionNotFoundError: there is no such collection.
+            InvalidFilterError: this makes no sense for its fields.
+            LimitExceededError: a result is larger than any Float.
+            TimeoutError_: it took longer than ``timeout``.
+        """
+        return await run_aggregates(self._session(), self._spec(), results, timeout)
+
+    def group_by(self, *fields: str, interval: Intervals = None) -> GroupedQuery[T]:
+        """The results in groups that have equal values in ``fields``.
+
+        Args:
+            fields: Field names; null, and a missing field, is a value here.
+            interval: Moments of one span of time, such as ``"15m"``, ``"1h"``, ``"1d"``
+                or ``"1w"``, are one value: its beginning, in UTC. It is meant for the
+                last of the fields, or given by field: ``{"at": "1h"}``.
+        """
+        return GroupedQuery(self._session, self._grouped(fields, interval))
+
+    async def distinct(
+        self, field: str, *, timeout: float | None = None
+    ) -> list[Computed]:
+        """The different values of a field, without null, in their order."""
+        return await run_distinct(self._session(), self._spec(), field, timeout)
+
+    # -------------------------------------------------------------- streams
     def stream(self, *, timeout: float | None = None) -> DocumentStream[T]:
         """The results one by one, in constant memory: ``async for x in q.stream()``.
 

@@ -28,6 +28,7 @@ from aurora_actors.messages.query import (
     RunQuery,
 )
 from aurora_actors.messages.storage import Written
+from aurora_actors.query.aggregate import Aggregation
 from aurora_actors.query.execute import Execution
 from aurora_actors.query.plan import encode_plan, is_short
 from aurora_actors.query.predicate import Compare, Predicate
@@ -166,8 +167,8 @@ class TransactionShell:
                     steps = view.changing(spec, patch)
                 affected = await finish(self._opened, steps, self._outer)
                 return Written(lsn=0, synced=False, affected=affected)
-            case Explain(query=spec, deadline_s=seconds):
-                execution, _ = await self._run(spec, seconds)
+            case Explain():
+                execution, _ = await self._run(message)
                 return ExplainReply(plan=encode_plan(execution.plan))
         what = type(message).__name__
         raise UsageError(f"this cannot be done inside a transaction ({what})")
@@ -176,15 +177,20 @@ class TransactionShell:
         self, query: RunQuery, timeout: float | None = None
     ) -> list[ResultChunk]:
         """Run a query to its end."""
-        execution, records = await self._run(query.query, query.deadline_s)
+        execution, records = await self._run(query)
         return [_chunk(records, execution.count)]
 
     async def _run(
-        self, spec: QuerySpec, seconds: float
-    ) -> tuple[Execution, list[bytes]]:
+        self, query: RunQuery | Explain
+    ) -> tuple[Execution | Aggregation, list[bytes]]:
+        seconds = query.deadline_s
         end = time.monotonic() + seconds
+        execution: Execution | Aggregation
         with self._opened as view:
-            execution = view.run(spec)
+            if query.group is None:
+                execution = view.run(query.query)
+            else:
+                execution = view.aggregate(query.query, query.group)
         steps = execution.steps()
         records: list[bytes] = []
         try:

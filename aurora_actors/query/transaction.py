@@ -23,7 +23,7 @@ from aurora_actors.errors import (
     UniqueViolationError,
 )
 from aurora_actors.messages.base import Message
-from aurora_actors.messages.query import QuerySpec
+from aurora_actors.messages.query import GroupSpec, QuerySpec
 from aurora_actors.messages.storage import (
     ChangeMatching,
     CollectionDefined,
@@ -36,6 +36,7 @@ from aurora_actors.messages.storage import (
     UpdateDocument,
     UpsertDocument,
 )
+from aurora_actors.query.aggregate import Aggregation, run_aggregate
 from aurora_actors.query.compile import Matcher, compile_predicate
 from aurora_actors.query.describe import describe_predicate
 from aurora_actors.query.execute import Execution, run_query
@@ -152,6 +153,15 @@ class TransactionView:
             InvalidFilterError: the query does not make sense for the collection.
         """
         return run_query(self._prepare(spec, at_once=at_once), spec)
+
+    def aggregate(self, spec: QuerySpec, group: GroupSpec) -> Aggregation:
+        """Aggregates and groups over the snapshot and what has been written so far.
+
+        Raises:
+            CollectionNotFoundError: there is no such collection.
+            InvalidFilterError: the query does not make sense for the collection.
+        """
+        return run_aggregate(self._prepare(spec, at_once=False), spec, group)
 
     def _prepare(self, spec: QuerySpec, *, at_once: bool) -> Snapshot:
         info = self._reads.find(spec.collection)

@@ -10,6 +10,7 @@ import pytest
 from aurora_actors import (
     Aurora,
     DocumentStream,
+    GroupedQuery,
     Query,
     Savepoint,
     Transaction,
@@ -19,6 +20,7 @@ from aurora_actors import (
 PAIRS = [
     (Aurora, blocking.Aurora),
     (Query, blocking.BlockingQuery),
+    (GroupedQuery, blocking.BlockingGroupedQuery),
     (Transaction, blocking.BlockingTransaction),
     (Savepoint, blocking.BlockingSavepoint),
     (DocumentStream, blocking.BlockingStream),
@@ -45,6 +47,7 @@ def methods(cls):
 def text(annotation: object) -> str:
     plain = str(annotation)
     for theirs, ours in (
+        ("BlockingGroupedQuery", "GroupedQuery"),
         ("BlockingQuery", "Query"),
         ("BlockingStream", "DocumentStream"),
         ("BlockingTransaction", "Transaction"),
@@ -71,7 +74,7 @@ def test_both_have_the_same_methods(ours, theirs):
     assert methods(ours) == methods(theirs)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), PAIRS[:4])
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS[:5])
 def test_the_methods_have_the_same_signatures(ours, theirs):
     for name in sorted(methods(ours)):
         original = {new: old for old, new in RENAMED.items()}.get(name, name)
@@ -82,13 +85,16 @@ def test_the_methods_have_the_same_signatures(ours, theirs):
             assert not inspect.iscoroutinefunction(other), name
 
 
-@pytest.mark.parametrize("cls", [Aurora, Query, blocking.Aurora])
+@pytest.mark.parametrize("cls", [Aurora, Query, GroupedQuery, blocking.Aurora])
 def test_every_method_that_waits_takes_a_timeout(cls):
     free = {"open", "with_config", "close", "query", "config", "session"}
     builders = {"filter", "order_by", "limit", "offset", "select", "debounce"}
+    builders |= {"group_by", "having", "nodes"}
     # They wait when they are entered, for as long as the configuration says.
     builders |= (
-        {"listen", "listen_all", "stream", "watch"} if cls is not Query else {"watch"}
+        {"listen", "listen_all", "stream", "watch"}
+        if "Aurora" in cls.__name__
+        else {"watch"}
     )
     for name in methods(cls) - free - builders:
         if re.match("__", name):

@@ -1,0 +1,227 @@
+"""Groups of whole column segments: what Arrow computes, in the form states absorb.
+
+Executors only: it needs pyarrow. All that the slots of a query need of one segment is
+first asked for, as plain reductions of arrays (count, sum, least, greatest), and then
+computed at once: over all rows, or for each group of them. What one segment gives for a
+group is one increment for each slot, as ``aggregate_states`` takes them, so that it
+makes no difference whether a document was met in a column or read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aurora_actors.indexing.arrow import ROW_COLUMN
+from aurora_actors.query.aggregate_exact import Moments
+from aurora_actors.query.aggregate_kernels import (
+    Array,
+    bounds,
+    extracted,
+    float_squares,
+    integer_halves,
+    integer_squares,
+    joined,
+    sums_fit,
+)
+from aurora_actors.query.aggregate_keys import Keys
+from aurora_actors.query.aggregate_reduce import Reduction
+from aurora_actors.query.aggregate_states import identity_of
+from aurora_actors.query.aggregate_terms import Slot, Terms
+from aurora_actors.query.segment_match import Matched
+from aurora_actors.query.vector import column_values
+from aurora_actors.schema.types import Kind
+
+__all__ = ["segment_groups"]
+
+_Part: TypeAlias = Callable[[int], Any]
+_DIRECT: Final = frozenset({Kind.INT, Kind.FLOAT, Kind.DATE, Kind.DATETIME, Kind.BOOL})
+
+
+def segment_groups(
+    matched: Matched, terms: Terms
+) -> Iterator[tuple[tuple[object, ...], list[Any]]]:
+    """What the matches in one segment add to each group: its keys, and increments."""
+    if not matched.count:
+        return
+    columns = {name: matched.column(name) for name in terms.fields}
+    keys = None
+    if terms.keys:
+        keys = Keys([(key, columns[key.field]) for key in terms.keys])
+    reduction = Reduction(matched.count, None if keys is None else keys.codes)
+    segment = _Segment(matched, columns, reduction)
+    parts = [segment.ask(slot, terms.spec.nodes) for slot in terms.slots]
+    for at, code in enumerate(reduction.run()):
+        shown = () if keys is None else keys.shown(code)
+        yield shown, [part(at) for part in parts]
+
+
+class _Segment:
+    """What slots ask of one segment's matches; each gives what reads the answer."""
+
+    def __init__(
+        self, matched: Matched, columns: dict[str, Array], reduction: Reduction
+    ) -> None:
+        self._matched = matched
+        self._columns = columns
+        self._reduction = reduction
+        self._rows: Array | None = None
+        self._bounds: dict[str, tuple[Any, Any]] = {}
+
+    def ask(self, slot: Slot, nodes: int) -> _Part:
+        """Ask for what a slot needs; gives a group's increment by its number."""
+        if slot.field is None:
+            counts = slot.family == "count"
+            return self._reduction.count_all() if counts else self._first_rows(nodes)
+        column = self._columns[slot.field]
+        if slot.family == "count":
+            return self._reduction.count(column)
+        ways = {
+            "sum": self._sum,
+            "moments": self._moments,
+            "min": self._extreme,
+            "max": self._extreme,
+            "distinct": self._distinct,
+        }
+        return ways.get(slot.family, self._edge)(slot, column)
+
+    # -------------------------------------------------------------- sums
+    def _bounds_of(self, slot: Slot, column: Array) -> tuple[Any, Any]:
+        field = str(slot.field)
+        if field not in self._bounds:
+            self._bounds[field] = bounds(column)
+        return self._bounds[field]
+
+    def _sum(self, slot: Slot, column: Array) -> _Part:
+        count = self._reduction.count(column)
+        if pa.types.is_float64(column.type):
+            return _with_count(count, self._float_total(column, extracted))
+        low, high = self._bounds_of(slot, column)
+        whole = self._integer_total(column, low, high)
+        return lambda at: (count(at), whole(at), None)
+
+    def _integer_total(self, values: Array, low: Any, high: Any) -> _Part:  # noqa: ANN401 - of an array
+        if sums_fit(low, high, len(values)):
+            total = self._reduction.sum(values)
+            return lambda at: total(at) or 0
+        upper, lower = map(self._reduction.sum, integer_halves(values))
+        return lambda at: joined(upper(at), lower(at))
+
+    def _float_total(
+        self, values: Array, cut: Callable[[Array], list[Array] | None]
+    ) -> _Part:
+        """Gives the whole part and the parts of exact sums."""
+        parts = cut(values)
+        if parts is None:
+            listed = self._reduction.listed(values)
+            plain = cut is extracted
+            return lambda at: _large_total(listed(at), plain=plain)
+        totals = [self._reduction.sum(part) for part in parts]
+        return lambda at: (0, [total(at) or 0.0 for total in totals])
+
+    def _moments(self, slot: Slot, column: Array) -> _Part:
+        sums = self._sum(slot, column)
+        if pa.types.is_float64(column.type):
+            total = self._float_total(column, float_squares)
+            return lambda at: (*sums(at), *total(at))
+        low, high = self._bounds_of(slot, column)
+        squares = None if low is None else integer_squares(column, low, high)
+        if low is None or squares is not None:
+            most = 0 if low is None else max(-low, high) ** 2
+            whole = self._integer_total(column if low is None else squares, 0, most)
+            return lambda at: (*sums(at), whole(at), None)
+        listed = self._reduction.listed(column)
+        return lambda at: (*sums(at), sum(v * v for v in listed(at)), None)
+
+    # -------------------------------------------------------------- values
+    def _extreme(self, slot: Slot, column: Array) -> _Part:
+        is_min, kind = slot.family == "min", slot.kind
+        if kind not in _DIRECT:
+            return self._extreme_of_words(column, kind, is_min=is_min)
+        if self._reduction.is_whole and kind is not Kind.BOOL:
+            found = self._bounds_of(slot, column)[0 if is_min else 1]
+            return lambda _at: found
+        ask = self._reduction.least if is_min else self._reduction.greatest
+        return ask(column)
+
+    def _extreme_of_words(self, column: Array, kind: Kind, *, is_min: bool) -> _Part:
+        """By the ranks of the different values, which Arrow can compare."""
+        encoded = column
+        if not pa.types.is_dictionary(column.type):
+            encoded = column.dictionary_encode()
+        order = pc.sort_indices(encoded.dictionary)
+        ranks = pc.take(pc.sort_indices(order), encoded.indices)
+        ask = self._reduction.least if is_min else self._reduction.greatest
+        best = ask(ranks)
+        words, places = encoded.dictionary, order
+
+        def value(at: int) -> object:
+            rank = best(at)
+            if rank is None:
+                return None
+            place = places[rank].as_py()
+            return column_values(words.slice(place, 1), kind)[0]
+
+        return value
+
+    def _distinct(self, slot: Slot, column: Array) -> _Part:
+        if slot.kind is Kind.FLOAT:
+            column = pc.add(column, 0.0)
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        words = [*map(identity_of, column_values(column.dictionary, slot.kind))]
+        found = self._reduction.distinct(column.indices, len(words))
+        return lambda at: [words[code] for code in found(at)]
+
+    # -------------------------------------------------------------- places
+    def _row_column(self) -> Array:
+        if self._rows is None:
+            self._rows = self._matched.column(ROW_COLUMN)
+        return self._rows
+
+    def _edge(self, slot: Slot, column: Array) -> _Part:
+        """The first or the last row that has a value, and the value."""
+        # Rows ascend: positions order as they do, and find the value again.
+        positions = pa.array(range(len(column)), pa.int64())
+        if column.null_count:
+            nothing = pa.scalar(None, pa.int64())
+            positions = pc.if_else(pc.is_valid(column), positions, nothing)
+        is_first = slot.family == "first"
+        ask = self._reduction.least if is_first else self._reduction.greatest
+        place, rows = ask(positions), self._row_column()
+
+        def found(at: int) -> tuple[int, object] | None:
+            position = place(at)
+            if position is None:
+                return None
+            value = column.slice(position, 1)
+            if pa.types.is_dictionary(value.type):
+                value = value.dictionary_decode()
+            return rows[position].as_py(), column_values(value, slot.kind)[0]
+
+        return found
+
+    def _first_rows(self, most: int) -> _Part:
+        first = self._reduction.first(self._row_column(), most)
+
+        def found(at: int) -> list[tuple[int, int]]:
+            return [(row, row) for row in first(at)]
+
+        return found
+
+
+def _with_count(count: _Part, total: _Part) -> _Part:
+    return lambda at: (count(at), *total(at))
+
+
+def _large_total(
+    values: Sequence[float | None], *, plain: bool
+) -> tuple[int, list[float]]:
+    """The exact sum of floats, some of which are large, or of their squares."""
+    moments = Moments()
+    moments.take([value for value in values if value is not None])
+    sums = moments.sums if plain else moments.squares
+    return sums.whole, sums.parts

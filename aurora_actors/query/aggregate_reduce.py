@@ -1,0 +1,150 @@
+"""Reductions of arrays of one length, asked for first and then computed together.
+
+Executors only: it needs pyarrow. Over all rows each is one kernel; by groups all of
+them are one pass of Arrow's hash aggregation. Null is no value.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aurora_actors.query.aggregate_kernels import Array
+
+__all__ = ["Answer", "Reduction"]
+
+Answer: TypeAlias = Callable[[int], Any]
+"""Gives the result for a group, by its number in what :meth:`Reduction.run` gives."""
+
+
+class Reduction:
+    """What is wanted of some arrays.
+
+    Args:
+        rows: Their length.
+        codes: The group of each row; ``None`` if all are one.
+    """
+
+    def __init__(self, rows: int, codes: Array | None) -> None:
+        self._rows = rows
+        self._codes = codes
+        self._asked: dict[tuple[str, int], int] = {}
+        self._arrays: list[tuple[Array, str]] = []
+        self._results: list[Sequence[Any]] = []
+        self._found: list[int] = [0]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all rows are one group."""
+        return self._codes is None
+
+    # -------------------------------------------------------------- asking
+    def _ask(self, function: str, values: Array) -> Answer:
+        key = function, id(values)
+        number = self._asked.get(key)
+        if number is None:
+            number = self._asked[key] = len(self._arrays)
+            self._arrays.append((values, function))
+        return lambda at: self._results[number][at]
+
+    def count_all(self) -> Answer:
+        """The number of rows."""
+        if self.is_whole:
+            return lambda _at: self._rows
+        return self._ask("count_all", self._codes)
+
+    def count(self, values: Array) -> Answer:
+        """How many values there are."""
+        if self.is_whole:
+            count = len(values) - values.null_count
+            return lambda _at: count
+        if not values.null_count:
+            return self.count_all()
+        if pa.types.is_dictionary(values.type):
+            values = values.indices
+        return self._ask("count", values)
+
+    def sum(self, values: Array) -> Answer:
+        """The sum, which has to be a number of the same type."""
+        return self._ask("sum", values)
+
+    def least(self, values: Array) -> Answer:
+        """The least value, or ``None``."""
+        return self._ask("min", values)
+
+    def greatest(self, values: Array) -> Answer:
+        """The greatest value, or ``None``."""
+        return self._ask("max", values)
+
+    def listed(self, values: Array) -> Answer:
+        """All values, without null."""
+        found = self._by_group(values)
+        return lambda at: [value for value in found(at) if value is not None]
+
+    def first(self, values: Array, most: int) -> Answer:
+        """The first ``most`` values, in the order of rows."""
+        if self.is_whole:
+            head = values[:most].to_pylist()
+            return lambda _at: head
+        return self._by_group(values, most)
+
+    def distinct(self, codes: Array, words: int) -> Answer:
+        """Which of ``words`` codes there are."""
+        if self._codes is None:
+            found = pc.unique(codes.drop_null()).to_pylist()
+            return lambda _at: found
+        pairs = pc.add(pc.multiply(self._codes.cast(pa.int64()), max(1, words)), codes)
+        members: defaultdict[int, list[int]] = defaultdict(list)
+        for pair in pc.unique(pairs.drop_null()).to_pylist():
+            group, code = divmod(pair, words)
+            members[group].append(code)
+        return lambda at: members.get(self._found[at], ())
+
+    def _by_group(self, values: Array, most: int | None = None) -> Answer:
+        if self._codes is None:
+            plain = values.to_pylist()
+            return lambda _at: plain
+        table = pa.table({"code": self._codes, "v": values})
+        grouped = table.group_by("code", use_threads=False).aggregate([("v", "list")])
+        lists = grouped.column("v_list")
+        if most is not None:
+            lists = pc.list_slice(lists, 0, most)
+        found = dict(
+            zip(grouped.column("code").to_pylist(), lists.to_pylist(), strict=True)
+        )
+        return lambda at: found[self._found[at]]
+
+    # -------------------------------------------------------------- computing
+    def run(self) -> Sequence[int]:
+        """Compute everything; gives the codes of the groups."""
+        if self._codes is None:
+            self._results = [[_plain(function, v)] for v, function in self._arrays]
+            return self._found
+        names = [f"v{number}" for number in range(len(self._arrays))]
+        table = pa.table(
+            [self._codes, *(values for values, _ in self._arrays)], ["code", *names]
+        )
+        wanted = [
+            ([], "count_all") if function == "count_all" else (name, function)
+            for name, (_, function) in zip(names, self._arrays, strict=True)
+        ]
+        grouped = table.group_by("code", use_threads=False).aggregate(wanted)
+        self._found = grouped.column("code").to_pylist()
+        self._results = [
+            grouped.column(
+                "count_all" if function == "count_all" else f"{name}_{function}"
+            ).to_pylist()
+            for name, (_, function) in zip(names, self._arrays, strict=True)
+        ]
+        return self._found
+
+
+_KERNELS = {"sum": pc.sum, "min": pc.min, "max": pc.max}
+
+
+def _plain(function: str, values: Array) -> Any:  # noqa: ANN401 - of the array's type
+    return _KERNELS[function](values).as_py()

@@ -1,0 +1,84 @@
+"""Groups on the wire, and between processes.
+
+One group is one msgpack array ``[keys, results, nodes]``; values have the form they
+have in documents, and an integer of more than 64 bits, which only a sum can be, is an
+extension of code 100 with its bytes, big-endian and signed. Pure; used where groups are
+made and by clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec.msgpack import Ext
+
+from aurora_actors.errors import ProtocolError
+from aurora_actors.schema.extensions import decode_ext
+from aurora_actors.schema.types import INT_MAX, INT_MIN
+from aurora_actors.schema.values import DECODE_FAULTS, wire_value
+
+__all__ = ["GroupRow", "decode_group", "encode_group"]
+
+_EXT_INTEGER: Final = 100
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+class GroupRow(NamedTuple):
+    """One group of a result.
+
+    Attributes:
+        keys: Its values of the fields it is made by, in their order.
+        results: What was computed of it, in the order asked for.
+        nodes: The records of its first documents.
+    """
+
+    keys: Sequence[object]
+    results: Sequence[object]
+    nodes: Sequence[bytes]
+
+
+class _Encoded(msgspec.Struct, array_like=True, frozen=True):
+    keys: list[object]
+    results: list[object]
+    nodes: list[bytes]
+
+
+def _ext(code: int, data: memoryview) -> object:
+    if code == _EXT_INTEGER:
+        return int.from_bytes(data, "big", signed=True)
+    return decode_ext(code, data)
+
+
+_decode: Final = msgspec.msgpack.Decoder(_Encoded, ext_hook=_ext).decode
+
+
+def _wire(value: object) -> object:
+    kind = type(value)
+    if kind is int and not INT_MIN <= value <= INT_MAX:  # type: ignore[operator]
+        number: int = value  # type: ignore[assignment]  # its type was looked at
+        size = number.bit_length() // 8 + 1
+        return Ext(_EXT_INTEGER, number.to_bytes(size, "big", signed=True))
+    if value is None or kind is str or kind is float or kind is int:
+        return value
+    return wire_value(value, 0)
+
+
+def encode_group(row: GroupRow) -> bytes:
+    """Encode one group."""
+    keys, results, nodes = row
+    return _encode(([*map(_wire, keys)], [*map(_wire, results)], nodes))
+
+
+def decode_group(data: bytes) -> GroupRow:
+    """Decode one group.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    try:
+        found = _decode(data)
+    except DECODE_FAULTS as exc:
+        raise ProtocolError(f"not an encoded group: {exc}") from exc
+    return GroupRow(found.keys, found.results, found.nodes)
