@@ -34,6 +34,7 @@ __all__ = [
     "PointRead",
     "RangeRead",
     "ReadStatistics",
+    "RedefineCollection",
     "ReplaceDocument",
     "Statistics",
     "StorageReply",
@@ -124,6 +125,17 @@ class DropCollection(Message, frozen=True, kw_only=True, tag="storage.drop"):
     collection: str
 
 
+class RedefineCollection(Message, frozen=True, kw_only=True, tag="storage.redefine"):
+    """Give a collection another name, further fields, or other indexed ones.
+
+    Its documents stay as they are: what has to be changed in them is done by filling a
+    new collection, which then takes the name of the old one.
+    """
+
+    collection: str
+    definition: bytes
+
+
 class SyncLog(Message, frozen=True, kw_only=True, tag="storage.sync"):
     """Make everything acknowledged so far survive power loss."""
 
@@ -155,6 +167,7 @@ Part: TypeAlias = (
     | ChangeMatching
     | DefineCollection
     | DropCollection
+    | RedefineCollection
 )
 
 

@@ -24,6 +24,7 @@ from aurora_actors.messages.storage import (
     DropCollection,
     InsertDocuments,
     Operation,
+    RedefineCollection,
     ReplaceDocument,
     UpdateDocument,
     UpsertDocument,
@@ -43,6 +44,7 @@ from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.insertion import Inserts, value_taken
 from aurora_actors.storage.keys import id_key, present_keys, unique_keys
 from aurora_actors.storage.matching import CompilePredicate, Predicate, matching_rows
+from aurora_actors.storage.redefinition import check_redefinition
 from aurora_actors.storage.transactions import apply_commit
 from aurora_actors.storage.writeset import WriteSet
 
@@ -76,6 +78,7 @@ class Operations:
             ChangeMatching: self._change_matching,
             DefineCollection: self._define,
             DropCollection: self._drop,
+            RedefineCollection: self._redefine,
             Commit: self._commit,
         }
 
@@ -239,6 +242,20 @@ class Operations:
         number = batch.catalog.numbers["next_collection"]
         batch.define(Collection(number, definition, batch.lsn + 1))
         return CollectionDefined(created=True, lsn=batch.lsn)
+
+    def _redefine(self, batch: WriteSet, request: RedefineCollection) -> Written:
+        collection = batch.catalog.find(request.collection)
+        definition = decode_definition(request.definition)
+        if definition == collection.definition:
+            return self._written(0, 0)
+        other = batch.catalog.by_name.get(definition.name)
+        if other is not None and other is not collection:
+            raise CollectionExistsError(
+                f"a collection {definition.name!r} exists", collection=definition.name
+            )
+        check_redefinition(collection.definition, definition)
+        batch.redefine(Collection(collection.id, definition, batch.lsn + 1))
+        return self._written(batch.lsn, 1)
 
     def _drop(self, batch: WriteSet, request: DropCollection) -> Written:
         collection = batch.catalog.find(request.collection)

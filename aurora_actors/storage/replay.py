@@ -11,7 +11,7 @@ effect                                      meaning
 ``[1, collection, first row, [record...]]`` inserts with consecutive rows and LSNs
 ``[2, collection, row, record]``            the row's record is now this one
 ``[3, collection, [row...]]``               deletes with consecutive LSNs
-``[4, collection, definition]``             the collection was created
+``[4, collection, definition]``             the collection was created, or redefined
 ``[5, collection]``                         the collection was removed
 =========================================== =======================================
 
@@ -112,8 +112,11 @@ def _replay(batch: WriteSet, effect: Sequence[object]) -> None:
         case [ChangeKind.DELETE, int(number), list(rows)]:
             _delete(batch, batch.catalog.by_id[number], rows)
         case [ChangeKind.DEFINE, int(number), bytes(encoded)]:
-            definition = decode_definition(encoded)
-            batch.define(Collection(number, definition, batch.lsn + 1))
+            collection = Collection(number, decode_definition(encoded), batch.lsn + 1)
+            if number in batch.catalog.by_id:
+                batch.redefine(collection)
+            else:
+                batch.define(collection)
         case [ChangeKind.DROP, int(number)]:
             batch.drop(batch.catalog.by_id[number])
         case _:

@@ -300,6 +300,24 @@ class WriteSet(BatchView):
         self._set(self._changes, self.lsn, change)
         self.effects.append((int(ChangeKind.DEFINE), number, encoded))
 
+    def redefine(self, collection: Collection) -> None:
+        """Put a collection in the place of the one with its id.
+
+        The documents stay; its ``created_lsn`` is ``self.lsn + 1``.
+        """
+        catalog, number = self.catalog, collection.id
+        self._journal.remove(catalog.by_name, catalog.by_id[number].name)
+        encoded = encode_definition(collection.definition)
+        self.lsn += 1
+        self._set(catalog.by_name, collection.name, collection)
+        self._set(catalog.by_id, number, collection)
+        self._new_version()
+        entry = pack_definition(self.lsn, encoded)
+        self._set(self._meta, definition_key(number), entry)
+        change = catalog_change(ChangeKind.DEFINE, number, encoded)
+        self._set(self._changes, self.lsn, change)
+        self.effects.append((int(ChangeKind.DEFINE), number, encoded))
+
     def drop(self, collection: Collection) -> None:
         """Remove a collection; its documents are reclaimed later, in steps."""
         catalog, number = self.catalog, collection.id
