@@ -38,6 +38,7 @@ from aurora_actors.schema.types import Kind
 __all__ = ["segment_groups"]
 
 _Part: TypeAlias = Callable[[int], Any]
+_Cut: TypeAlias = Callable[[Array, float], list[Array] | None]
 _DIRECT: Final = frozenset({Kind.INT, Kind.FLOAT, Kind.DATE, Kind.DATETIME, Kind.BOOL})
 
 
@@ -97,9 +98,10 @@ class _Segment:
 
     def _sum(self, slot: Slot, column: Array) -> _Part:
         count = self._reduction.count(column)
-        if pa.types.is_float64(column.type):
-            return _with_count(count, self._float_total(column, extracted))
         low, high = self._bounds_of(slot, column)
+        if pa.types.is_float64(column.type):
+            total = self._float_total(column, _size(low, high), extracted)
+            return lambda at: (count(at), *total(at))
         whole = self._integer_total(column, low, high)
         return lambda at: (count(at), whole(at), None)
 
@@ -110,11 +112,9 @@ class _Segment:
         upper, lower = map(self._reduction.sum, integer_halves(values))
         return lambda at: joined(upper(at), lower(at))
 
-    def _float_total(
-        self, values: Array, cut: Callable[[Array], list[Array] | None]
-    ) -> _Part:
+    def _float_total(self, values: Array, largest: float, cut: _Cut) -> _Part:
         """Gives the whole part and the parts of exact sums."""
-        parts = cut(values)
+        parts = cut(values, largest)
         if parts is None:
             listed = self._reduction.listed(values)
             plain = cut is extracted
@@ -124,10 +124,10 @@ class _Segment:
 
     def _moments(self, slot: Slot, column: Array) -> _Part:
         sums = self._sum(slot, column)
-        if pa.types.is_float64(column.type):
-            total = self._float_total(column, float_squares)
-            return lambda at: (*sums(at), *total(at))
         low, high = self._bounds_of(slot, column)
+        if pa.types.is_float64(column.type):
+            total = self._float_total(column, _size(low, high), float_squares)
+            return lambda at: (*sums(at), *total(at))
         squares = None if low is None else integer_squares(column, low, high)
         if low is None or squares is not None:
             most = 0 if low is None else max(-low, high) ** 2
@@ -213,8 +213,8 @@ class _Segment:
         return found
 
 
-def _with_count(count: _Part, total: _Part) -> _Part:
-    return lambda at: (count(at), *total(at))
+def _size(low: float | None, high: float | None) -> float:
+    return 0.0 if low is None or high is None else max(-low, high)
 
 
 def _large_total(

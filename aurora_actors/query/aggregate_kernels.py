@@ -92,24 +92,25 @@ def integer_squares(values: Array, low: int, high: int) -> Array | None:
     return pc.multiply(values, values)
 
 
-def extracted(values: Array) -> list[Array] | None:
+def extracted(values: Array, largest: float) -> list[Array] | None:
     """Arrays whose sums are exact, and add up to the sum of the floats in ``values``.
 
-    ``None`` for values that are too large.
+    ``None`` for values that are too large; ``largest`` is the largest size of one.
     """
-    return _extracted(values, LARGEST_FLOAT)
+    return _extracted(values, largest, LARGEST_FLOAT)
 
 
-def _extracted(values: Array, limit: float) -> list[Array] | None:
+def _extracted(values: Array, largest: float, limit: float) -> list[Array] | None:
+    if largest >= limit:
+        return None
     bits = (len(values) + 2).bit_length()
     parts: list[Array] = []
-    while largest := _largest(values):
-        if largest >= limit:
-            return None
+    while largest:
         cut = pa.scalar(ldexp(1.0, frexp(largest)[1] + bits), pa.float64())
         upper = pc.subtract(pc.add(values, cut), cut)
         parts.append(upper)
         values = pc.subtract(values, upper)
+        largest = _largest(values)
     return parts
 
 
@@ -118,9 +119,9 @@ def _largest(values: Array) -> float:
     return 0.0 if low is None or high is None else max(-low, high)
 
 
-def float_squares(values: Array) -> list[Array] | None:
+def float_squares(values: Array, largest: float) -> list[Array] | None:
     """Like :func:`extracted`, for the squares of ``values``."""
-    if _largest(values) >= LARGEST_FLOAT:
+    if largest >= LARGEST_FLOAT:
         return None
     scaled = pc.multiply(values, SPLITTER)
     upper = pc.subtract(scaled, pc.subtract(scaled, values))
@@ -128,5 +129,5 @@ def float_squares(values: Array) -> list[Array] | None:
     twice = pc.multiply(pc.multiply(upper, 2.0), lower)
     parts: list[Array] = []
     for squares in (pc.multiply(upper, upper), twice, pc.multiply(lower, lower)):
-        parts += _extracted(squares, _LARGEST_SQUARE) or []
+        parts += _extracted(squares, _largest(squares), _LARGEST_SQUARE) or []
     return parts
