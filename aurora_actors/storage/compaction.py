@@ -118,6 +118,9 @@ class Compaction:
         with lmdb_errors(self._path):
             self._store.env.copyfd(self._fd, compact=True, txn=self._txn)
         self._sync()
+        with file_errors(self._path):
+            # The checkpoint that names the file must not be on the disk before its name.
+            self._store.files.sync_directory(self._path.parent)
 
     def _sync(self) -> None:
         with file_errors(self._path):
