@@ -1,6 +1,6 @@
-"""Rounds of work, each with a kill -9 in it, at a moment and on a victim by seed.
+"""Rounds of work, each with a kill -9 or a SIGSTOP, at a moment and on a victim by seed.
 
-A round has the writer do some operations and kills somebody meanwhile. When the tree or
+A round has the writer do some operations and strikes somebody meanwhile. When the tree or
 the writer was among the victims, nothing of the tree may be left, and another writer
 takes over: it finds all that had been answered, and of what was under way each operation
 wholly or not at all.
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,14 +38,31 @@ VICTIMS = {
     "application": 2,
     "everything": 3,
 }
+# What hangs is killed by the supervisor; that one is stopped for a while itself.
+STOPPED = {
+    "stop storage": 3,
+    "stop index_builder": 1,
+    "stop query_executor-0": 1,
+    "stop reactive_dispatcher": 1,
+    "stop supervisor": 1,
+    "stop storage, kill supervisor": 1,
+}
+HANG_TIMEOUT_MS = 700
 DEADLINE_S = 60.0
 
 
 class Trees:
     """The databases of one run, one after the other, and the writers on them."""
 
-    def __init__(self, directory: Path, seed: int, rounds_each: int = 20) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        seed: int,
+        rounds_each: int = 20,
+        victims: Mapping[str, int] = VICTIMS,
+    ) -> None:
         self.directory = directory
+        self._weights = victims
         self.seed = seed
         self._rounds_each = rounds_each
         self.rng = random.Random(seed)
@@ -88,7 +106,7 @@ class Trees:
                 self._writer.communicate()
         victims = ", ".join(f"{name} {n}" for name, n in sorted(self.victims.items()))
         return (
-            f"kill -9, SEED={self.seed}: {rounds} rounds ({victims}), "
+            f"SEED={self.seed}: {rounds} rounds ({victims}), "
             f"{self.answered:,} operations answered, none lost, none half done"
         )
 
@@ -115,17 +133,23 @@ class Trees:
             self._start_writer()
         assert self._writer is not None
         assert self._writer.stdin is not None
-        victim = self.rng.choices([*VICTIMS], [*VICTIMS.values()])[0]
+        victim = self.rng.choices([*self._weights], [*self._weights.values()])[0]
         self.victims[victim] += 1
         count = self.rng.randrange(20, 250)
         start = time.monotonic()
         self._writer.stdin.write(f"run {count}\n")
         self._writer.stdin.flush()
         time.sleep(self.rng.random() * min(count * self._pace, 1.0))
+        if victim == "stop storage, kill supervisor":
+            self._signal("storage", signal.SIGSTOP)
+            victim = "supervisor"
         if victim in {"supervisor", "application", "everything"}:
             self._kill_tree(victim)
             return
-        self._kill(self._pids[victim.split()[0]])
+        if victim.startswith("stop "):
+            self._stop(victim.removeprefix("stop "))
+        else:
+            self._signal(victim.split()[0])
         if victim == "storage twice":
             time.sleep(self.rng.random() * 0.2)
             self._kill_storage_again()
@@ -134,10 +158,14 @@ class Trees:
 
     def _start_writer(self) -> None:
         mode = MODES[self._number % len(MODES)]
-        interval = self.rng.choice([20, 200, 10_000])
-        arguments = [str(self.path), str(self.journal), f"{self.seed}", mode]
+        settings = {
+            "durability_mode": mode,
+            "checkpoint_interval_ms": self.rng.choice([20, 200, 10_000]),
+            "hang_timeout_ms": HANG_TIMEOUT_MS if self._weights is STOPPED else 10_000,
+        }
+        arguments = [str(self.path), str(self.journal), f"{self.seed}"]
         self._writer = subprocess.Popen(
-            [sys.executable, "-m", "faults.writer", *arguments, str(interval)],
+            [sys.executable, "-m", "faults.writer", *arguments, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -162,9 +190,17 @@ class Trees:
         return pids
 
     # -------------------------------------------------------------- kills
-    def _kill(self, pid: int) -> None:
+    def _signal(self, name: str, number: int = signal.SIGKILL) -> None:
+        # Who is gone already was killed as hanging, or its tree has restarted it.
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(self._pids[name], number)
+
+    def _stop(self, name: str) -> None:
+        self._signal(name, signal.SIGSTOP)
+        if name == "supervisor":
+            # It finds nobody's heartbeats when it goes on.
+            time.sleep(self.rng.random() * 2 * HANG_TIMEOUT_MS / 1000)
+            self._signal(name, signal.SIGCONT)
 
     def _kill_storage_again(self) -> None:
         """Its successor: while it recovers, or when it has begun to serve."""
@@ -177,7 +213,7 @@ class Trees:
         writer, self._writer = self._writer, None
         assert writer is not None
         if victim == "supervisor":
-            self._kill(self._pids["supervisor"])
+            self._signal("supervisor")
             _out, err = writer.communicate(timeout=DEADLINE_S)
             # 0 when it had nothing left to do and was told to end.
             assert writer.returncode in {0, TREE_IS_GONE}, err

@@ -13,6 +13,7 @@ import random
 import sys
 from pathlib import Path
 
+import msgspec
 import trio
 from faults.journal import (
     MOVES,
@@ -31,7 +32,6 @@ from faults.journal import (
 from aurora_actors import (
     Aurora,
     AuroraConfig,
-    DurabilityMode,
     FieldDefinition,
     FieldType,
     Increment,
@@ -214,14 +214,9 @@ async def _tell(db: Aurora) -> None:
 
 
 if __name__ == "__main__":
-    path, journal, seed, mode, interval = sys.argv[1:]
-    config = AuroraConfig(
-        db_path=path,
-        durability_mode=DurabilityMode(mode),
-        query_executors=1,
-        checkpoint_interval_ms=int(interval),
-        max_restarts=100_000,
-    )
+    path, journal, seed, settings = sys.argv[1:]
+    own = {"db_path": path, "query_executors": 1, "max_restarts": 100_000}
+    config = msgspec.convert({**own, **json.loads(settings)}, AuroraConfig)
     try:
         trio.run(main, config, Path(journal), seed)
     except BaseExceptionGroup as group:
