@@ -105,22 +105,39 @@ def database(tmp_path):
     no_process_left(path)
 
 
-def test_a_backup_under_load_is_the_state_at_its_lsn(database, tmp_path):
+def back_up_under_load(database, directory, count):
+    """Take backups while a writer writes; each is the state at its LSN."""
     writer = Writer(database)
     writer.start()
     reports = []
-    for number in range(3):
+    for number in range(count):
         wait_until(lambda n=number: writer.count > 100 * (n + 1), "some writes")
-        reports.append(database.backup(tmp_path / f"{number}.backup"))
+        reports.append(database.backup(directory / f"{number}.backup"))
     writer.stop()
     for number, report in enumerate(reports):
-        restored = tmp_path / f"{number}.db"
+        restored = directory / f"{number}.db"
         blocking.Aurora.restore(report.path, restored)
         lsn = report.manifest.lsn
         expected = state_at(database.config.path, lsn)
         assert state_at(restored, lsn) == expected
         assert report.manifest.collections["things"] == len(expected)
-    assert len({report.manifest.lsn for report in reports}) == 3
+    assert len({report.manifest.lsn for report in reports}) == count
+    return writer.count
+
+
+def test_a_backup_under_load_is_the_state_at_its_lsn(database, tmp_path):
+    back_up_under_load(database, tmp_path, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_40_backups_under_load_are_the_states_at_their_lsns(
+    database, tmp_path, figures
+):
+    writes = back_up_under_load(database, tmp_path, 40)
+    figures.add(
+        f"backup: 40 under load, equal to the state at their LSNs; {writes:,} writes"
+    )
 
 
 def test_compaction_under_load_loses_nothing_and_goes_back_for_nobody(database):
