@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from aurora_actors.query.compile import compile_predicate
 from aurora_actors.query.predicate import And, Compare, Not, Or, Predicate
+from aurora_actors.query.vector_words import word_mask
 from aurora_actors.schema.types import INT_MAX, INT_MIN, Kind
 
 __all__ = ["Array", "column_values", "mask_of"]
@@ -121,7 +122,7 @@ def _kernel_mask(term: Compare, column: Array, kind: Kind) -> Array | None:
         high = _kernel_mask(Compare("lte", term.field, value[1]), column, kind)
         return None if low is None or high is None else pc.and_(low, high)
     if operator != "eq" and operator not in _RANGES:
-        return None
+        return word_mask(operator, value, column, kind, _OPERAND_TYPES)
     if kind in {Kind.INT, Kind.FLOAT}:
         return _number_mask(operator, value, column, kind)
     if type(value) is not _OPERAND_TYPES.get(kind):
