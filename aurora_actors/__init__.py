@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aurora_actors.client.grouping import GroupedQuery
     from aurora_actors.client.importing import ImportFault, ImportReport
     from aurora_actors.client.query import Query
+    from aurora_actors.client.receipts import Receipt
     from aurora_actors.client.stream import DocumentStream
     from aurora_actors.client.transaction import Savepoint, Transaction
     from aurora_actors.client.updates import (
@@ -162,6 +163,7 @@ __all__ = [
     "Query",
     "QuerySyntaxError",
     "QueryValidationError",
+    "Receipt",
     "Removed",
     "Savepoint",
     "StdDev",
@@ -201,6 +203,7 @@ _HOMES = {
     "client.grouping": ("GroupedQuery",),
     "client.document": ("Document",),
     "client.query": ("Query",),
+    "client.receipts": ("Receipt",),
     "client.stream": ("DocumentStream",),
     "client.transaction": ("Savepoint", "Transaction"),
     "client.updates": (

@@ -32,6 +32,7 @@ from aurora_actors.client.database import Aurora as AsyncAurora
 from aurora_actors.client.document import Document
 from aurora_actors.client.handle import session_of
 from aurora_actors.client.opening import open_blocking
+from aurora_actors.client.receipts import Receipt
 from aurora_actors.client.settings import Settings, check_settings
 from aurora_actors.client.transaction import Transaction
 from aurora_actors.client.updates import ChangeType
@@ -95,6 +96,11 @@ class Aurora(BlockingUpkeep, BlockingTokens):
     def config(self) -> AuroraConfig:
         """The settings in force: the running tree's, once open."""
         return self._db.config
+
+    @property
+    def last_write(self) -> Receipt | None:
+        """What storage has said of this thread's last write, if anything."""
+        return self._db.last_write
 
     # -------------------------------------------------------------- collections
     def new_collection(

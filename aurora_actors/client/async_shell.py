@@ -16,6 +16,7 @@ from aurora_actors.client.feeds import Reader
 from aurora_actors.client.link import Link
 from aurora_actors.client.loops import current_driver
 from aurora_actors.client.protocol import ClientProtocol
+from aurora_actors.client.receipts import noted
 from aurora_actors.client.requests import (
     NO_DEADLINE,
     Call,
@@ -72,7 +73,7 @@ class AsyncShell:
         except BaseException:
             self.abandon(call)
             raise
-        return call.outcome()
+        return noted(self, call.outcome())
 
     def submit(
         self,
@@ -90,7 +91,7 @@ class AsyncShell:
     async def result(self, call: Call) -> Reply:
         """Wait for what was submitted."""
         await self._wait(call)
-        return call.outcome()
+        return noted(self, call.outcome())
 
     async def _wait(self, pending: Pending) -> None:
         try:

@@ -17,6 +17,7 @@ from typing import TypeVar
 from aurora_actors.client.feeds import Reader
 from aurora_actors.client.link import Link
 from aurora_actors.client.protocol import ClientProtocol
+from aurora_actors.client.receipts import noted
 from aurora_actors.client.requests import (
     NO_DEADLINE,
     Call,
@@ -92,7 +93,7 @@ class BlockingShell:
     async def result(self, call: Call) -> Reply:
         """Wait for what was submitted."""
         self._wait(call)
-        return call.outcome()
+        return noted(self, call.outcome())
 
     async def wait(self, reader: Reader, timeout: float | None = None) -> None:
         """Wait until there is news; an interruption changes nothing."""

@@ -17,6 +17,7 @@ from aurora_actors.client.encoding import encode, encode_fields, name_of
 from aurora_actors.client.feeds import DISPATCHER
 from aurora_actors.client.protocol import STORAGE
 from aurora_actors.client.query import Query
+from aurora_actors.client.receipts import Receipt, last_receipt
 from aurora_actors.client.retrying import run_transaction
 from aurora_actors.client.tokens import TokenHandle
 from aurora_actors.client.transaction import Transaction
@@ -376,6 +377,15 @@ class Aurora(ListeningHandle, UpkeepHandle, TokenHandle):
     async def sync(self, *, timeout: float | None = None) -> int:
         """Make all that was acknowledged survive power loss; returns its LSN."""
         return await self._synced(SyncLog(), timeout)
+
+    @property
+    def last_write(self) -> Receipt | None:
+        """What storage has said of this task's or thread's last write, if anything.
+
+        Its LSN, and whether it survives power loss already. ``None`` when the task has
+        written last through another database object.
+        """
+        return last_receipt(self._open().shell)
 
     async def _synced(self, message: Message, timeout: float | None) -> int:
         reply = await self._open().shell.call(STORAGE, message, timeout)

@@ -88,6 +88,7 @@ def test_the_methods_have_the_same_signatures(ours, theirs):
 @pytest.mark.parametrize("cls", [Aurora, Query, GroupedQuery, blocking.Aurora])
 def test_every_method_that_waits_takes_a_timeout(cls):
     free = {"open", "with_config", "close", "query", "config", "session"}
+    free.add("last_write")
     builders = {"filter", "order_by", "limit", "offset", "select", "debounce"}
     builders |= {"group_by", "having", "nodes"}
     # They wait when they are entered, for as long as the configuration says.

@@ -1,0 +1,49 @@
+"""What storage has said of the last write of a task or thread.
+
+Kept by the context of whoever awaited the write, so that concurrent tasks and threads do
+not see each other's. Noted by the shells, read by ``Aurora.last_write``.
+"""
+
+from __future__ import annotations
+
+import weakref
+from contextvars import ContextVar
+from typing import Final, NamedTuple, TypeVar
+
+from aurora_actors.client.requests import Reply
+from aurora_actors.messages.storage import Committed, Written
+
+__all__ = ["Receipt", "last_receipt", "noted"]
+
+ReplyT = TypeVar("ReplyT", bound=Reply)
+
+
+class Receipt(NamedTuple):
+    """An acknowledged write.
+
+    Attributes:
+        lsn: The last change it made; 0 when it changed nothing.
+        synced: Whether it survives power loss already; with ``wal`` that comes within
+            ``wal_sync_interval_ms``, or with ``db.sync()``.
+    """
+
+    lsn: int
+    synced: bool
+
+
+_last: Final[ContextVar[tuple[weakref.ref[object], Receipt] | None]] = ContextVar(
+    "aurora_last_write", default=None
+)
+
+
+def noted(shell: object, reply: ReplyT) -> ReplyT:
+    """Note a reply if it acknowledges a write; returns it."""
+    if isinstance(reply, Written | Committed):
+        _last.set((weakref.ref(shell), Receipt(reply.lsn, reply.synced)))
+    return reply
+
+
+def last_receipt(shell: object) -> Receipt | None:
+    """What was noted last in this context, if it was through ``shell``."""
+    found = _last.get()
+    return found[1] if found is not None and found[0]() is shell else None
