@@ -171,7 +171,7 @@ class Question(NamedTuple):
     Attributes:
         title: What it is.
         sql: For SQLite and, unless ``duckdb`` is given, for DuckDB.
-        ask: Asks our collection; gives rows as SQL does.
+        ask: Asks our collection; gives rows as SQL does, of whole documents the ids.
         duckdb: What DuckDB says otherwise.
     """
 
@@ -231,22 +231,22 @@ QUESTIONS = [
     ),
     Question(
         "the 10 latest, by an index",
-        "select id from flights order by dep_delay desc, id limit 10",
+        "select * from flights order by dep_delay desc, id limit 10",
         lambda f: _ids(f.order_by("dep_delay", ascending=False).limit(10)),
-        "select id from flights order by dep_delay desc nulls last, id limit 10",
+        "select * from flights order by dep_delay desc nulls last, id limit 10",
     ),
     Question(
         "the 20 shortest, unindexed",
-        "select id from flights order by distance, air_time desc, id limit 20",
+        "select * from flights order by distance, air_time desc, id limit 20",
         lambda f: _ids(
             f.order_by("distance").order_by("air_time", ascending=False).limit(20)
         ),
-        "select id from flights order by distance nulls first, "
+        "select * from flights order by distance nulls first, "
         "air_time desc nulls last, id limit 20",
     ),
     Question(
         "one day, in order",
-        "select id from flights where time_hour >= '2013-06-01 00:00:00' "
+        "select * from flights where time_hour >= '2013-06-01 00:00:00' "
         "and time_hour < '2013-06-02 00:00:00' order by time_hour, id",
         lambda f: _ids(
             f.filter(
@@ -256,7 +256,7 @@ QUESTIONS = [
     ),
     Question(
         "three places, early, first 100",
-        "select id from flights where dest in ('SFO', 'LAX', 'SEA') "
+        "select * from flights where dest in ('SFO', 'LAX', 'SEA') "
         "and arr_delay < -30 order by arr_delay, id limit 100",
         lambda f: _ids(
             f.filter(
@@ -268,7 +268,7 @@ QUESTIONS = [
     ),
     Question(
         "text with an ending",
-        "select id from flights where tailnum like '%9JB' order by id",
+        "select * from flights where tailnum like '%9JB' order by id",
         lambda f: _ids(f.filter(field("tailnum").ends_with("9JB")).order_by("id")),
     ),
     Question(
@@ -388,15 +388,15 @@ QUESTIONS = [
     ),
     Question(
         "by day",
-        "select substr(time_hour, 1, 10) || ' 00:00:00' as at, count(*), "
-        "avg(dep_delay) from flights group by at order by at",
+        "select substr(time_hour, 1, 10) || ' 00:00:00' as moment, count(*), "
+        "avg(dep_delay) from flights group by moment order by moment",
         lambda f: _moments(
             f.group_by("time_hour", interval="1d").aggregate(
                 n=Count(), a=Avg("dep_delay")
             )
         ),
-        "select strftime(date_trunc('day', time_hour), '%Y-%m-%d %H:%M:%S') as at, "
-        "count(*), avg(dep_delay) from flights group by at order by at",
+        "select strftime(date_trunc('day', time_hour), '%Y-%m-%d %H:%M:%S') as moment, "
+        "count(*), avg(dep_delay) from flights group by moment order by moment",
     ),
     Question(
         "the late ones, by origin and carrier",

@@ -10,6 +10,8 @@ makes no difference whether a document was met in a column or read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import repeat
 from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
@@ -37,14 +39,14 @@ from aurora_actors.schema.types import Kind
 
 __all__ = ["segment_groups"]
 
-_Part: TypeAlias = Callable[[int], Any]
+_Part: TypeAlias = Callable[[], Sequence[Any]]
 _Cut: TypeAlias = Callable[[Array, float], list[Array] | None]
 _DIRECT: Final = frozenset({Kind.INT, Kind.FLOAT, Kind.DATE, Kind.DATETIME, Kind.BOOL})
 
 
 def segment_groups(
     matched: Matched, terms: Terms
-) -> Iterator[tuple[tuple[object, ...], list[Any]]]:
+) -> Iterator[tuple[tuple[object, ...], tuple[Any, ...]]]:
     """What the matches in one segment add to each group: its keys, and increments."""
     if not matched.count:
         return
@@ -55,13 +57,16 @@ def segment_groups(
     reduction = Reduction(matched.count, None if keys is None else keys.codes)
     segment = _Segment(matched, columns, reduction)
     parts = [segment.ask(slot, terms.spec.nodes) for slot in terms.slots]
-    for at, code in enumerate(reduction.run()):
-        shown = () if keys is None else keys.shown(code)
-        yield shown, [part(at) for part in parts]
+    codes = reduction.run()
+    shown = [()] if keys is None else keys.shown(codes)
+    yield from zip(shown, zip(*[part() for part in parts], strict=True), strict=True)
 
 
 class _Segment:
-    """What slots ask of one segment's matches; each gives what reads the answer."""
+    """What slots ask of one segment's matches.
+
+    Each gives what makes a slot's increments, one for each group, once all is computed.
+    """
 
     def __init__(
         self, matched: Matched, columns: dict[str, Array], reduction: Reduction
@@ -73,7 +78,7 @@ class _Segment:
         self._bounds: dict[str, tuple[Any, Any]] = {}
 
     def ask(self, slot: Slot, nodes: int) -> _Part:
-        """Ask for what a slot needs; gives a group's increment by its number."""
+        """Ask for what a slot needs; gives what makes its increments."""
         if slot.field is None:
             counts = slot.family == "count"
             return self._reduction.count_all() if counts else self._first_rows(nodes)
@@ -101,16 +106,16 @@ class _Segment:
         low, high = self._bounds_of(slot, column)
         if pa.types.is_float64(column.type):
             total = self._float_total(column, _size(low, high), extracted)
-            return lambda at: (count(at), *total(at))
+            return lambda: [(n, *t) for n, t in zip(count(), total(), strict=True)]
         whole = self._integer_total(column, low, high)
-        return lambda at: (count(at), whole(at), None)
+        return lambda: [*zip(count(), whole(), repeat(None), strict=False)]
 
     def _integer_total(self, values: Array, low: Any, high: Any) -> _Part:  # noqa: ANN401 - of an array
         if sums_fit(low, high, len(values)):
             total = self._reduction.sum(values)
-            return lambda at: total(at) or 0
+            return lambda: [found or 0 for found in total()]
         upper, lower = map(self._reduction.sum, integer_halves(values))
-        return lambda at: joined(upper(at), lower(at))
+        return lambda: [*map(joined, upper(), lower())]
 
     def _float_total(self, values: Array, largest: float, cut: _Cut) -> _Part:
         """Gives the whole part and the parts of exact sums."""
@@ -118,23 +123,29 @@ class _Segment:
         if parts is None:
             listed = self._reduction.listed(values)
             plain = cut is extracted
-            return lambda at: _large_total(listed(at), plain=plain)
+            return lambda: [_large_total(found, plain=plain) for found in listed()]
         totals = [self._reduction.sum(part) for part in parts]
-        return lambda at: (0, [total(at) or 0.0 for total in totals])
+        if not totals:
+            return lambda: [(0, ())] * self._reduction.groups
+        return lambda: [
+            (0, [found or 0.0 for found in group])
+            for group in zip(*[total() for total in totals], strict=True)
+        ]
 
     def _moments(self, slot: Slot, column: Array) -> _Part:
         sums = self._sum(slot, column)
         low, high = self._bounds_of(slot, column)
         if pa.types.is_float64(column.type):
             total = self._float_total(column, _size(low, high), float_squares)
-            return lambda at: (*sums(at), *total(at))
+            return lambda: [(*s, *t) for s, t in zip(sums(), total(), strict=True)]
         squares = None if low is None else integer_squares(column, low, high)
         if low is None or squares is not None:
             most = 0 if low is None else max(-low, high) ** 2
             whole = self._integer_total(column if low is None else squares, 0, most)
-            return lambda at: (*sums(at), whole(at), None)
-        listed = self._reduction.listed(column)
-        return lambda at: (*sums(at), sum(v * v for v in listed(at)), None)
+        else:
+            listed = self._reduction.listed(column)
+            whole = partial(_squares, listed)
+        return lambda: [(*s, w, None) for s, w in zip(sums(), whole(), strict=True)]
 
     # -------------------------------------------------------------- values
     def _extreme(self, slot: Slot, column: Array) -> _Part:
@@ -143,7 +154,7 @@ class _Segment:
             return self._extreme_of_words(column, kind, is_min=is_min)
         if self._reduction.is_whole and kind is not Kind.BOOL:
             found = self._bounds_of(slot, column)[0 if is_min else 1]
-            return lambda _at: found
+            return lambda: [found]
         ask = self._reduction.least if is_min else self._reduction.greatest
         return ask(column)
 
@@ -158,14 +169,11 @@ class _Segment:
         best = ask(ranks)
         words, places = encoded.dictionary, order
 
-        def value(at: int) -> object:
-            rank = best(at)
-            if rank is None:
-                return None
-            place = places[rank].as_py()
-            return column_values(words.slice(place, 1), kind)[0]
+        def found() -> list[object]:
+            ranks = pa.array(best(), pa.int64())
+            return column_values(words.take(places.take(ranks)), kind)
 
-        return value
+        return found
 
     def _distinct(self, slot: Slot, column: Array) -> _Part:
         if slot.kind is Kind.FLOAT:
@@ -174,7 +182,7 @@ class _Segment:
             column = column.dictionary_encode()
         words = [*map(identity_of, column_values(column.dictionary, slot.kind))]
         found = self._reduction.distinct(column.indices, len(words))
-        return lambda at: [words[code] for code in found(at)]
+        return lambda: [[words[code] for code in codes] for codes in found()]
 
     # -------------------------------------------------------------- places
     def _row_column(self) -> Array:
@@ -193,28 +201,28 @@ class _Segment:
         ask = self._reduction.least if is_first else self._reduction.greatest
         place, rows = ask(positions), self._row_column()
 
-        def found(at: int) -> tuple[int, object] | None:
-            position = place(at)
-            if position is None:
-                return None
-            value = column.slice(position, 1)
-            if pa.types.is_dictionary(value.type):
-                value = value.dictionary_decode()
-            return rows[position].as_py(), column_values(value, slot.kind)[0]
+        def found() -> list[tuple[int, object]]:
+            chosen = pa.array(place(), pa.int64())
+            values = column.take(chosen)
+            if pa.types.is_dictionary(values.type):
+                values = values.dictionary_decode()
+            found_rows = rows.take(chosen).to_pylist()
+            return [*zip(found_rows, column_values(values, slot.kind), strict=True)]
 
         return found
 
     def _first_rows(self, most: int) -> _Part:
         first = self._reduction.first(self._row_column(), most)
 
-        def found(at: int) -> list[tuple[int, int]]:
-            return [(row, row) for row in first(at)]
-
-        return found
+        return lambda: [[(row, row) for row in found] for found in first()]
 
 
 def _size(low: float | None, high: float | None) -> float:
     return 0.0 if low is None or high is None else max(-low, high)
+
+
+def _squares(listed: _Part) -> list[int]:
+    return [sum(value * value for value in values) for values in listed()]
 
 
 def _large_total(

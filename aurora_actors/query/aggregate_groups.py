@@ -8,7 +8,7 @@ of whole columns comes as one increment for each slot.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from aurora_actors.query.aggregate_states import (
@@ -68,13 +68,6 @@ class Groups:
 
     def __len__(self) -> int:
         return len(self.by_identity)
-
-    def group(
-        self, identity: Identity, keys: Callable[[], tuple[object, ...]]
-    ) -> Group:
-        """The group of an identity; made when there is none."""
-        found = self.by_identity.get(identity)
-        return self._new(identity, keys()) if found is None else found
 
     def _new(self, identity: Identity, keys: tuple[object, ...]) -> Group:
         self._budget.grow(self._group_bytes + memory_of(keys))
@@ -140,12 +133,13 @@ class Groups:
     # -------------------------------------------------------------- computed
     def absorb(self, keys: tuple[object, ...], increments: Iterable[Any]) -> None:
         """Add to one group what was computed of some of its documents."""
-        if not self._terms.keys:
-            identity: Identity = ()
-        elif len(keys) == 1:
+        identity: Identity = ()
+        if self._terms.keys:
             identity = identity_of(keys[0])
-        else:
-            identity = tuple(map(identity_of, keys))
-        group = self.group(identity, lambda: keys)
+            if len(keys) > 1:
+                identity = (identity, *map(identity_of, keys[1:]))
+        group = self.by_identity.get(identity)
+        if group is None:
+            group = self._new(identity, keys)
         for state, increment in zip(group.states, increments, strict=True):
             state.absorb(increment)

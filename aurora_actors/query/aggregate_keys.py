@@ -60,17 +60,20 @@ class Keys:
         self._renumbered[number] = encoded.dictionary.to_pylist()
         return encoded.indices, len(encoded.dictionary)
 
-    def shown(self, code: int) -> tuple[object, ...]:
-        """What the group of a code shows for each key."""
-        shown: list[object] = []
+    def shown(self, codes: Sequence[int]) -> list[tuple[object, ...]]:
+        """What the groups of codes show for each key."""
+        shown: list[list[object]] = []
         for number in range(len(self._words) - 1, 0, -1):
             words = self._words[number]
-            code, own = divmod(code, len(words))
-            shown.append(words[own])
+            pairs = [divmod(code, len(words)) for code in codes]
+            shown.append([words[own] for _, own in pairs])
+            codes = [rest for rest, _ in pairs]
             if number in self._renumbered:
-                code = self._renumbered[number][code]
-        shown.append(self._words[0][code])
-        return tuple(shown[::-1])
+                before = self._renumbered[number]
+                codes = [before[code] for code in codes]
+        first = self._words[0]
+        shown.append([first[code] for code in codes])
+        return [*zip(*shown[::-1], strict=True)]
 
 
 def _encoded(key: Key, column: Array) -> tuple[list[object], Array]:

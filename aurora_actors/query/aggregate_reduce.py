@@ -17,8 +17,8 @@ from aurora_actors.query.aggregate_kernels import Array
 
 __all__ = ["Answer", "Reduction"]
 
-Answer: TypeAlias = Callable[[int], Any]
-"""Gives the result for a group, by its number in what :meth:`Reduction.run` gives."""
+Answer: TypeAlias = Callable[[], Sequence[Any]]
+"""Gives the results of the groups, in the order of what :meth:`Reduction.run` gives."""
 
 
 class Reduction:
@@ -42,6 +42,11 @@ class Reduction:
         """Whether all rows are one group."""
         return self._codes is None
 
+    @property
+    def groups(self) -> int:
+        """How many groups there are, once they are known."""
+        return len(self._found)
+
     # -------------------------------------------------------------- asking
     def _ask(self, function: str, values: Array) -> Answer:
         key = function, id(values)
@@ -49,19 +54,19 @@ class Reduction:
         if number is None:
             number = self._asked[key] = len(self._arrays)
             self._arrays.append((values, function))
-        return lambda at: self._results[number][at]
+        return lambda: self._results[number]
 
     def count_all(self) -> Answer:
         """The number of rows."""
         if self.is_whole:
-            return lambda _at: self._rows
+            return lambda: [self._rows]
         return self._ask("count_all", self._codes)
 
     def count(self, values: Array) -> Answer:
         """How many values there are."""
         if self.is_whole:
             count = len(values) - values.null_count
-            return lambda _at: count
+            return lambda: [count]
         if not values.null_count:
             return self.count_all()
         if pa.types.is_dictionary(values.type):
@@ -83,31 +88,33 @@ class Reduction:
     def listed(self, values: Array) -> Answer:
         """All values, without null."""
         found = self._by_group(values)
-        return lambda at: [value for value in found(at) if value is not None]
+        return lambda: [
+            [value for value in values if value is not None] for values in found()
+        ]
 
     def first(self, values: Array, most: int) -> Answer:
         """The first ``most`` values, in the order of rows."""
         if self.is_whole:
             head = values[:most].to_pylist()
-            return lambda _at: head
+            return lambda: [head]
         return self._by_group(values, most)
 
     def distinct(self, codes: Array, words: int) -> Answer:
         """Which of ``words`` codes there are."""
         if self._codes is None:
             found = pc.unique(codes.drop_null()).to_pylist()
-            return lambda _at: found
+            return lambda: [found]
         pairs = pc.add(pc.multiply(self._codes.cast(pa.int64()), max(1, words)), codes)
         members: defaultdict[int, list[int]] = defaultdict(list)
         for pair in pc.unique(pairs.drop_null()).to_pylist():
             group, code = divmod(pair, words)
             members[group].append(code)
-        return lambda at: members.get(self._found[at], ())
+        return lambda: [members.get(code, ()) for code in self._found]
 
     def _by_group(self, values: Array, most: int | None = None) -> Answer:
         if self._codes is None:
             plain = values.to_pylist()
-            return lambda _at: plain
+            return lambda: [plain]
         table = pa.table({"code": self._codes, "v": values})
         grouped = table.group_by("code", use_threads=False).aggregate([("v", "list")])
         lists = grouped.column("v_list")
@@ -116,7 +123,7 @@ class Reduction:
         found = dict(
             zip(grouped.column("code").to_pylist(), lists.to_pylist(), strict=True)
         )
-        return lambda at: found[self._found[at]]
+        return lambda: [found[code] for code in self._found]
 
     # -------------------------------------------------------------- computing
     def run(self) -> Sequence[int]:
