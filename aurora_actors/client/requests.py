@@ -13,6 +13,13 @@ from typing import Final, TypeAlias
 
 from aurora_actors.errors import AuroraError, InternalError
 from aurora_actors.messages.base import Message
+from aurora_actors.messages.jobs import (
+    Claimed,
+    JobsEnqueued,
+    JobsFinished,
+    JobStatistics,
+    LeasesRenewed,
+)
 from aurora_actors.messages.query import ExplainReply, ResultChunk, RunQuery
 from aurora_actors.messages.reactive import Subscribed
 from aurora_actors.messages.storage import (
@@ -34,6 +41,11 @@ Reply: TypeAlias = (
     | LogSynced
     | Compacted
     | Statistics
+    | JobsEnqueued
+    | JobsFinished
+    | Claimed
+    | LeasesRenewed
+    | JobStatistics
     | Subscribed
     | ExplainReply
     | TreeStatus

@@ -12,6 +12,17 @@ from typing import TypeAlias
 import msgspec
 
 from aurora_actors.messages.base import Failure, Message
+from aurora_actors.messages.jobs import (
+    Claimed,
+    ClaimJobs,
+    JobPart,
+    JobsEnqueued,
+    JobsFinished,
+    JobStatistics,
+    LeasesRenewed,
+    ReadJobStatistics,
+    RenewLeases,
+)
 
 __all__ = [
     "AwaitChanges",
@@ -168,6 +179,7 @@ Part: TypeAlias = (
     | DefineCollection
     | DropCollection
     | RedefineCollection
+    | JobPart
 )
 
 
@@ -238,6 +250,9 @@ StorageRequest: TypeAlias = (
     | AwaitChanges
 )
 
+    | ClaimJobs
+    | RenewLeases
+    | ReadJobStatistics
 
 class Written(Message, frozen=True, kw_only=True, tag="storage.written"):
     """A mutation was applied.
@@ -319,6 +334,11 @@ StorageReply: TypeAlias = (
 )
 
 _decoder = msgspec.msgpack.Decoder(StorageRequest)
+    | JobsEnqueued
+    | JobsFinished
+    | Claimed
+    | LeasesRenewed
+    | JobStatistics
 
 
 def decode_storage_request(body: msgspec.Raw | bytes) -> StorageRequest:

@@ -24,6 +24,7 @@ from aurora_actors.errors import (
 )
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.query import GroupSpec, QuerySpec
+from aurora_actors.messages.jobs import JobPart
 from aurora_actors.messages.storage import (
     ChangeMatching,
     CollectionDefined,
@@ -36,6 +37,7 @@ from aurora_actors.messages.storage import (
     UpdateDocument,
     UpsertDocument,
 )
+    Written,
 from aurora_actors.query.aggregate import Aggregation, run_aggregate
 from aurora_actors.query.compile import Matcher, compile_predicate
 from aurora_actors.query.describe import describe_predicate
@@ -134,6 +136,21 @@ class TransactionView:
         return self.overlay.get(info, document_id)
 
     def collection(self, name: str) -> CollectionInfo:
+    def written(self, collection: str, document_id: str) -> bytes:
+        """The record of a document that this transaction has written.
+
+        Raises:
+            NotFoundError: it has written none.
+        """
+        record = self.overlay.get(self.overlay.collection(collection), document_id)
+        if record is None:
+            raise NotFoundError(
+                f"{collection} has no document {document_id!r}",
+                collection=collection,
+                id=document_id,
+            )
+        return bytes(record)
+
         """A collection with its present count, which is noted as read.
 
         Raises:
@@ -173,7 +190,8 @@ class TransactionView:
         """Carry out one operation here, and again at the commit.
 
         Returns:
-            What storage would answer; its LSN has no meaning.
+            What storage would answer; its LSN has no meaning. Jobs change only with
+            the commit, and are not answered before.
 
         Raises:
             AuroraError: the operation is refused; nothing has changed.
@@ -183,7 +201,9 @@ class TransactionView:
     def _apply(self, request: Part, *, covered: bool) -> Message:
         size = self._written_bytes + operation_size(request)
         check_transaction_size(size + self._read_bytes, self._max_bytes)
-        if isinstance(request, DefineCollection):
+        if isinstance(request, JobPart):
+            reply: Message = Written(lsn=0, synced=False, affected=0)
+        elif isinstance(request, DefineCollection):
             reply = self._define(request)
         else:
             info = self._reads.find(request.collection)

@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 from aurora_actors.errors import DataError, UsageError
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.storage import DefineCollection, Part
+from aurora_actors.messages.jobs import JobPart
 from aurora_actors.schema.types import decode_definition
 from aurora_actors.storage.catalog import (
     Catalog,
@@ -147,6 +148,8 @@ class Overlay(Snapshot):
             AuroraError: whatever storage would refuse it with at this state.
         """
         if isinstance(request, DefineCollection):
+        if isinstance(request, JobPart):
+            raise UsageError("jobs change when the transaction commits")
             self._load(decode_definition(request.definition).name)
         elif not self._load(request.collection):
             raise collection_missing(request.collection, self._names())
