@@ -20,6 +20,7 @@ from aurora_actors.errors import (
     AuroraError,
     CollectionExistsError,
     ConflictError,
+    NotFoundError,
     UniqueViolationError,
 )
 from aurora_actors.messages.base import Message
