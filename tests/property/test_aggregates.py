@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
+from support import first_seed
 from unit.query.library import Library, compare, meets, ordered, read, spec
 
 from aurora_actors.errors import LimitExceededError
@@ -320,7 +321,7 @@ def shared(
     path: Path = tmp_path_factory.mktemp("aggregated")
     library = Library(path / "db")
     with library.snapshot() as snapshot:
-        options = Settings(map_size=256 << 20, limits=LIMITS)
+        options = Settings(map_size=4 << 30, limits=LIMITS)
         builder = IndexBuilder.open(path_of(library), snapshot, options)
     yield library, builder
     builder.abandon()
@@ -348,11 +349,23 @@ def preference(request, monkeypatch):
     monkeypatch.setattr(choosing, "_COLUMN_SHARE", share)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 1 << 32))
 def test_aggregates_are_those_of_the_model(shared, preference, seed):
-    chance = Random(seed)
-    library, builder = shared
+    one_round(*shared, Random(seed))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_many_aggregates_are_those_of_the_model(shared, preference):
+    first = first_seed()
+    for seed in range(first, first + 1000):
+        print(f"SEED={seed}")
+        one_round(*shared, Random(seed))
+
+
+def one_round(library: Library, builder: IndexBuilder, chance: Random) -> None:
+    """Documents, changes of which indexes know some, and questions."""
     name = f"c{library.engine.lsn}"
     library.define(CollectionDefinition(name, FIELDS))
     documents = some_documents(chance, [f"k{n}" for n in range(chance.randrange(120))])
