@@ -352,16 +352,18 @@ def preference(request, monkeypatch):
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 1 << 32))
 def test_aggregates_are_those_of_the_model(shared, preference, seed):
-    one_round(*shared, Random(seed))
+    library, builder = shared
+    one_round(library, builder, Random(seed))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_many_aggregates_are_those_of_the_model(shared, preference):
     first = first_seed()
+    library, builder = shared
     for seed in range(first, first + 1000):
         print(f"SEED={seed}")
-        one_round(*shared, Random(seed))
+        one_round(library, builder, Random(seed))
 
 
 def one_round(library: Library, builder: IndexBuilder, chance: Random) -> None:
