@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import lmdb
 import msgspec
@@ -128,19 +128,30 @@ def _nng_round_trip(directory: Path) -> float:
     return result
 
 
+class BareLog:
+    """A preallocated file to which blocks are appended, each synced or none."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_CREAT | os.O_RDWR)
+        self._end = 0
+        os.pwrite(self._fd, bytes(2 << 20), 0)
+        os.fdatasync(self._fd)
+
+    def append(self, data: bytes, *, sync: bool = True) -> None:
+        """Append one block."""
+        os.pwrite(self._fd, data, self._end)
+        self._end += len(data)
+        if sync:
+            os.fdatasync(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
 def _append(directory: Path, *, sync: bool) -> float:
-    path = directory / "bare.log"
-    fd = os.open(path, os.O_CREAT | os.O_RDWR)
-    try:
-        os.pwrite(fd, bytes(2 << 20), 0)
-        os.fdatasync(fd)
-        data = b"x" * 300
-
-        def append(number: int) -> None:
-            os.pwrite(fd, data, number * 300)
-            if sync:
-                os.fdatasync(fd)
-
-        return median(append, 1000)
-    finally:
-        os.close(fd)
+    data = b"x" * 300
+    with BareLog(directory / "bare.log") as log:
+        return median(lambda _: log.append(data, sync=sync), 1000)

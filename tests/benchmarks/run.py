@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from crashes import recovery, strict
 from limits import Limits, measure_limits
 from live import fan_out, latency, matching
 from report import Report
@@ -22,6 +23,8 @@ WORKLOADS: dict[str, Callable[[Path, Limits, Report], None]] = {
     "inserts": single_inserts,
     "concurrent": concurrent_inserts,
     "scans": scans,
+    "strict": strict,
+    "recovery": recovery,
     "live_latency": latency,
     "live_matching": matching,
     "live_fan_out": fan_out,

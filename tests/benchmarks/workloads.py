@@ -84,14 +84,6 @@ def single_inserts(directory: Path, limits: Limits, report: Report) -> None:
                 samples.append(time.perf_counter() - start)
             title = f"insert_into, awaited, {mode.value}"
             report.times(title, samples, limits.nng_s, "nng round trip")
-            if mode is DurabilityMode.STRICT:
-                rest = sum(samples) / len(samples)
-                ratio = limits.fdatasync_s / rest
-                report.row(
-                    "  inserts per second",
-                    f"{1 / rest:,.0f}",
-                    f"{ratio:.2f} × fdatasync rate",
-                )
 
     for mode in MODES:
         trio.run(run, mode)
