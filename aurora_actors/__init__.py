@@ -26,10 +26,20 @@ if TYPE_CHECKING:
         StdDev,
         Sum,
     )
+    from aurora_actors.client.aql_results import (
+        BatchResult,
+        ExecutionResult,
+        MigrationResult,
+        MutationResult,
+        QueryResult,
+        ResultDocument,
+        SchemaResult,
+    )
     from aurora_actors.client.database import Aurora
     from aurora_actors.client.document import Document
     from aurora_actors.client.grouping import GroupedQuery
     from aurora_actors.client.importing import ImportFault, ImportReport
+    from aurora_actors.client.paging import Edge, Page, PageInfo
     from aurora_actors.client.query import Query
     from aurora_actors.client.receipts import Receipt
     from aurora_actors.client.stream import DocumentStream
@@ -110,6 +120,7 @@ __all__ = [
     "Avg",
     "BackupManifest",
     "BackupReport",
+    "BatchResult",
     "ChangeEvent",
     "ChangeType",
     "ColdStoreMode",
@@ -127,7 +138,9 @@ __all__ = [
     "Document",
     "DocumentStream",
     "DurabilityMode",
+    "Edge",
     "EvictionPolicy",
+    "ExecutionResult",
     "ExportReport",
     "FieldDefinition",
     "FieldType",
@@ -151,21 +164,28 @@ __all__ = [
     "LimitExceededError",
     "Listener",
     "Max",
+    "MigrationResult",
     "Min",
     "Modified",
+    "MutationResult",
     "NotFoundError",
     "OverloadedError",
+    "Page",
+    "PageInfo",
     "PermissionDeniedError",
     "Plan",
     "ProtocolError",
     "Pull",
     "Push",
     "Query",
+    "QueryResult",
     "QuerySyntaxError",
     "QueryValidationError",
     "Receipt",
     "Removed",
+    "ResultDocument",
     "Savepoint",
+    "SchemaResult",
     "StdDev",
     "StorageFullError",
     "Sum",
@@ -199,9 +219,19 @@ _HOMES = {
         "StdDev",
         "Sum",
     ),
+    "client.aql_results": (
+        "BatchResult",
+        "ExecutionResult",
+        "MigrationResult",
+        "MutationResult",
+        "QueryResult",
+        "ResultDocument",
+        "SchemaResult",
+    ),
     "client.database": ("Aurora",),
     "client.grouping": ("GroupedQuery",),
     "client.document": ("Document",),
+    "client.paging": ("Edge", "Page", "PageInfo"),
     "client.query": ("Query",),
     "client.receipts": ("Receipt",),
     "client.stream": ("DocumentStream",),

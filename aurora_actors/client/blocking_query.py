@@ -21,6 +21,7 @@ from aurora_actors.client.builder import QueryBuilder
 from aurora_actors.client.document import Document
 from aurora_actors.client.driving import run_now
 from aurora_actors.client.grouping import Intervals
+from aurora_actors.client.paging import Page
 from aurora_actors.client.query import Query
 from aurora_actors.client.stream import DocumentStream
 from aurora_actors.client.watch import OnLag
@@ -101,6 +102,20 @@ class BlockingQuery(QueryBuilder[T]):
     def exists(self, *, timeout: float | None = None) -> bool:
         """Whether there is a result."""
         return run_now(self._asynchronous().exists(timeout=timeout))
+
+    def page(
+        self,
+        first: int | None = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Page[T]:
+        """A page of the result: the next ``first`` results behind ``after``."""
+        return run_now(
+            self._asynchronous().page(first, after, last, before, timeout=timeout)
+        )
 
     def aggregate(
         self, *, timeout: float | None = None, **results: Aggregate

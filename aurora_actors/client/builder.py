@@ -14,12 +14,18 @@ import msgspec
 from aurora_actors.client.document import document_of
 from aurora_actors.client.encoding import name_of
 from aurora_actors.client.grouping import Grouped, Intervals, group_keys
+from aurora_actors.client.paging import bounded_spec
 from aurora_actors.client.session import Session
 from aurora_actors.errors import InvalidFilterError
 from aurora_actors.messages.query import OrderKey, QuerySpec, ResultMode
 from aurora_actors.query.describe import describe_predicate
 from aurora_actors.query.filters import Filter, FilterBuilder
-from aurora_actors.query.predicate import And, Predicate, encode_predicate
+from aurora_actors.query.predicate import (
+    And,
+    Predicate,
+    decode_predicate,
+    encode_predicate,
+)
 from aurora_actors.schema.values import Buffer
 
 __all__ = ["Asked", "QueryBuilder", "asked_of"]
@@ -40,11 +46,14 @@ class Asked(msgspec.Struct, frozen=True):
     offset: int = 0
     fields: tuple[str, ...] | None = None
     debounce_s: float = 0.0
+    after: str | None = None
+    before: str | None = None
 
     @property
     def is_plain(self) -> bool:
         """Nothing is asked beyond the predicate that a lone result would feel."""
-        return self.fields is None and self.limit != 0 and not self.offset
+        whole = self.after is None and self.before is None
+        return whole and self.fields is None and self.limit != 0 and not self.offset
 
 
 def asked_of(collection: str | type) -> Asked:
@@ -96,6 +105,20 @@ class QueryBuilder(Generic[T]):
         """Leave out the first ``count`` documents."""
         return self._with(offset=_count("offset", count))
 
+    def after(self, cursor: str) -> Self:
+        """Give only what comes behind a place of the result.
+
+        Without an order the result is in the order of the ids.
+
+        Args:
+            cursor: The cursor of an edge of a page in this order, or a document's id.
+        """
+        return self._with(after=_cursor(cursor))
+
+    def before(self, cursor: str) -> Self:
+        """Give only what comes before a place of the result; see :meth:`after`."""
+        return self._with(before=_cursor(cursor))
+
     def debounce(self, seconds: float) -> Self:
         """When watched, look at most once in ``seconds``, and tell the difference."""
         if not 0 <= seconds <= _LONGEST_DEBOUNCE_S:
@@ -117,7 +140,7 @@ class QueryBuilder(Generic[T]):
         limit = asked.limit
         if at_most is not None:
             limit = at_most if limit is None else min(limit, at_most)
-        return QuerySpec(
+        spec = QuerySpec(
             collection=asked.collection,
             predicate=encode_predicate(asked.predicate) if asked.predicate else b"",
             order=list(asked.order),
@@ -126,6 +149,16 @@ class QueryBuilder(Generic[T]):
             fields=None if asked.fields is None else list(asked.fields),
             mode=mode,
         )
+        if asked.after is None and asked.before is None:
+            return spec
+        return bounded_spec(self._session(), spec, asked.after, asked.before)
+
+    def _predicate(self, spec: QuerySpec) -> Predicate | None:
+        """What ``spec`` has encoded."""
+        asked = self._asked
+        if asked.after is None and asked.before is None:
+            return asked.predicate
+        return decode_predicate(spec.predicate)
 
     def _grouped(self, fields: tuple[str, ...], interval: Intervals) -> Grouped:
         keys = group_keys(fields, interval)
@@ -169,6 +202,12 @@ def _count(what: str, value: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise InvalidFilterError(f"{what} must be a number from 0 on, not {value!r}")
     return value
+
+
+def _cursor(text: str) -> str:
+    if not isinstance(text, str):
+        raise InvalidFilterError(f"a cursor is a text, not {type(text).__name__}")
+    return text
 
 
 def _field_name(name: str) -> str:

@@ -59,6 +59,12 @@ class Lookup:
         record = self._record(collection, document_id)
         return None if record is None else document_with_id(document_id, record)
 
+    def record(self, collection: str, document_id: str) -> bytes | None:
+        """A copy of the record of the document with this id."""
+        with self._snapshot() as snapshot:
+            found = snapshot.get(snapshot.collection(collection), document_id)
+            return None if found is None else bytes(found)
+
     def find(
         self,
         predicate: Predicate | None,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, TypeVar, cast
 
+import msgspec
+
 from aurora_actors.client.aggregating import Aggregate, Computed
 from aurora_actors.client.builder import QueryBuilder
 from aurora_actors.client.document import Document
@@ -18,6 +20,7 @@ from aurora_actors.client.grouping import (
     run_aggregates,
     run_distinct,
 )
+from aurora_actors.client.paging import Page, run_page
 from aurora_actors.client.session import Session
 from aurora_actors.client.stream import DocumentStream
 from aurora_actors.client.watch import OnLag, Watcher
@@ -76,7 +79,7 @@ class Query(QueryBuilder[T]):
             if found is not None:
                 return found
         spec = self._spec(at_most=at_most)
-        found = lookup.find(asked.predicate, spec, self._result)
+        found = lookup.find(self._predicate(spec), spec, self._result)
         if found is not None:
             return found
         query = self._run(spec, session, timeout)
@@ -126,11 +129,44 @@ class Query(QueryBuilder[T]):
         if session.shell.cancel_point is not None:
             await session.shell.cancel_point()
         spec = self._spec(mode)
-        found = session.lookup.count(self._asked.predicate, spec)
+        found = session.lookup.count(self._predicate(spec), spec)
         if found is not None:
             return found
         query = self._run(spec, session, timeout)
         return (await session.shell.gather(query, timeout))[-1].count
+
+    async def page(
+        self,
+        first: int | None = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Page[T]:
+        """A page of the result: the next ``first`` results behind ``after``.
+
+        Pages that follow each other neither skip nor repeat a document, whatever is
+        inserted and removed meanwhile, unless its own place changes. Without an order
+        the result is in the order of the ids.
+
+        Args:
+            first: At most so many; 100 when ``last`` is not given either.
+            after: The cursor of the last result of the page before, or an id.
+            last: At most so many, from the end: pages backwards, with ``before``.
+            before: The cursor of the first result of the page after, or an id.
+            timeout: In seconds.
+
+        Raises:
+            UsageError: the arguments do not go together, or the query has a limit or
+                an offset.
+            InvalidFilterError: a cursor is none of this order.
+        """
+        asked = self._asked
+        plain = msgspec.structs.replace(asked, after=None, before=None)
+        spec = type(self)(self._session, plain)._spec()  # noqa: SLF001 - one of ours
+        bounds = (first, after or asked.after, last, before or asked.before)
+        return await run_page(self._session(), spec, self._result, bounds, timeout)
 
     # -------------------------------------------------------------- computing
     async def aggregate(

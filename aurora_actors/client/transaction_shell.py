@@ -88,6 +88,10 @@ class TransactionLookup:
         """The document with this id."""
         return self._get(collection, document_id, document_of)
 
+    def record(self, collection: str, document_id: str) -> bytes | None:
+        """A copy of the record of the document with this id."""
+        return self._get(collection, document_id, bytes)
+
     def _get(
         self, collection: str, document_id: str, convert: Callable[[Buffer], T]
     ) -> T | None:

@@ -18,6 +18,7 @@ from aurora_actors.query.pattern import compile_pattern
 from aurora_actors.query.predicate import (
     LIST_OPERATORS,
     NULL_OPERATORS,
+    PLACE_OPERATORS,
     RANGE_OPERATORS,
     TEXT_OPERATORS,
     Compare,
@@ -166,7 +167,7 @@ def _check_term(term: Compare, declared: FieldType) -> None:
 
 
 def _has_operator(kind: Kind, op: str) -> bool:
-    if kind is Kind.ANY:
+    if kind is Kind.ANY or op in PLACE_OPERATORS:
         return True
     if op in RANGE_OPERATORS:
         return kind in _ORDERED

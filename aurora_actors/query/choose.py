@@ -21,6 +21,7 @@ from aurora_actors.indexing.tables import SegmentTables
 from aurora_actors.messages.query import QuerySpec, ResultMode
 from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.derived import Derived
+from aurora_actors.query.id_order import IdOrder, id_range
 from aurora_actors.query.index_order import IndexOrder
 from aurora_actors.query.index_scan import IndexScan
 from aurora_actors.query.plan import AccessKind, choose_access, row_bound
@@ -73,7 +74,7 @@ class Choice:
     scan: Scan
     bound: int
     field: str | None = None
-    ordered: IndexOrder | None = None
+    ordered: IndexOrder | IdOrder | None = None
     residual: Predicate | None = None
     estimate: int | None = None
 
@@ -94,14 +95,46 @@ def choose(
         return fallback
     derived = Derived.of(aids.index, snapshot, info)
     if derived is None:
-        return fallback
+        return _in_id_order(snapshot, info, spec, predicate, fallback) or fallback
     chooser = _Chooser(snapshot, info, spec, predicate, derived)
+    others = chooser.by_indexes(aids.tables) or chooser.by_columns(aids.tables)
     return (
         chooser.in_order(fallback, aids.tables)
-        or chooser.by_indexes(aids.tables)
-        or chooser.by_columns(aids.tables)
+        or _in_id_order(snapshot, info, spec, predicate, others or fallback)
+        or others
         or fallback
     )
+
+
+def _in_id_order(
+    snapshot: Snapshot,
+    info: CollectionInfo,
+    spec: QuerySpec,
+    predicate: Predicate | None,
+    fallback: Choice,
+) -> Choice | None:
+    """From the table of ids, when the first few in their order are wanted."""
+    if spec.mode is not ResultMode.DOCUMENTS or spec.limit is None:
+        return None
+    if not spec.order or spec.order[0].field != "id":
+        return None
+    parts = list(conjuncts(predicate))
+    ids = id_range(parts)
+    rest = [part for part in parts if not any(part is one for one in ids.served)]
+    stop = spec.offset + spec.limit
+    most_read = _FEW + info.count // _READ_SHARE
+    residual = And(rest) if rest else None
+    ordered = IdOrder(
+        snapshot,
+        info,
+        ids,
+        residual=residual,
+        descending=not spec.order[0].ascending,
+        most_read=most_read if rest else None,
+    )
+    bound = info.count if rest else min(info.count, stop)
+    scan = fallback.scan
+    return Choice("index_order", scan, bound, "id", ordered, residual, stop)
 
 
 class _Chooser:

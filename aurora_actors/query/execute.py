@@ -29,6 +29,7 @@ from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.check import check_query
 from aurora_actors.query.choose import Aids, choose
 from aurora_actors.query.describe import describe_predicate
+from aurora_actors.query.id_order import IdOrder
 from aurora_actors.query.index_order import IndexOrder, TooManyReadError
 from aurora_actors.query.loops import Want
 from aurora_actors.query.ordering import MOST_SELECTED, Hit, Sorter
@@ -210,7 +211,7 @@ class Execution:
         self._note("sort", given, seconds + pace.elapsed)
 
     def _in_index_order(
-        self, ordered: IndexOrder, stop: int | None
+        self, ordered: IndexOrder | IdOrder, stop: int | None
     ) -> Generator[list[int]]:
         """The rows of the results as an index orders them."""
         offset = self._spec.offset

@@ -24,6 +24,7 @@ from aurora_actors.errors import InvalidFilterError, ValidationError
 from aurora_actors.query.generated import Constants, build
 from aurora_actors.query.pattern import compile_pattern
 from aurora_actors.query.predicate import And, Compare, Not, Or, Predicate
+from aurora_actors.schema.order import sort_key
 from aurora_actors.schema.values import decode_value, encode_value, values_equal
 
 __all__ = ["Leaves", "expression", "path_expression"]
@@ -150,7 +151,7 @@ class _Place:
 def _term(term: Compare, leaves: Leaves, constants: Constants) -> str:
     operand = _plain(term)
     place = _Place(path_expression(term.field, leaves, constants))
-    if term.op in ("ne", "nin", "is_not_null"):
+    if term.op in _NEGATIONS:
         positive = _NEGATIONS[term.op](place, operand, constants)
         return f"(not {positive})"
     if term.op in _SIGNS:
@@ -358,6 +359,16 @@ def _size(place: _Place, operand: object, constants: Constants) -> str:
     return f"(type({place.first}) is list and {bounds})"
 
 
+def _above(place: _Place, operand: object, constants: Constants) -> str:
+    key = sort_key(operand)
+    return f"{constants.add(lambda value: sort_key(value) > key)}({place.once})"
+
+
+def _below(place: _Place, operand: object, constants: Constants) -> str:
+    key = sort_key(operand)
+    return f"{constants.add(lambda value: sort_key(value) < key)}({place.once})"
+
+
 _TERMS: Final[dict[str, Callable[[_Place, object, Constants], str]]] = {
     "eq": _equal,
     "in": _member,
@@ -370,5 +381,13 @@ _TERMS: Final[dict[str, Callable[[_Place, object, Constants], str]]] = {
     "matches": _matches,
     "is_null": _is_null,
     "size": _size,
+    "above": _above,
+    "below": _below,
 }
-_NEGATIONS: Final = {"ne": _equal, "nin": _member, "is_not_null": _is_null}
+_NEGATIONS: Final = {
+    "ne": _equal,
+    "nin": _member,
+    "is_not_null": _is_null,
+    "not_above": _above,
+    "not_below": _below,
+}

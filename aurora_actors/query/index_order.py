@@ -199,12 +199,12 @@ class IndexOrder:
             yield document.row
 
     def _place(self, document: _Document) -> tuple[SortKey | str, ...]:
-        keys = [
-            sort_key(get_path(document.fields, key.field))
-            if key.ascending
-            else descending_key(get_path(document.fields, key.field))
-            for key in self._order
-        ]
+        keys: list[SortKey | str] = []
+        for key in self._order:
+            value: object = document.id
+            if key.field != "id":
+                value = get_path(document.fields, key.field)
+            keys.append(sort_key(value) if key.ascending else descending_key(value))
         return (*keys, document.id)
 
     # -------------------------------------------------------------- documents

@@ -62,6 +62,10 @@ Operator: TypeAlias = Literal[
     "is_null",
     "is_not_null",
     "size",
+    "above",
+    "not_above",
+    "below",
+    "not_below",
 ]
 
 OPERATORS: Final[frozenset[str]] = frozenset(get_args(Operator))
@@ -69,6 +73,7 @@ LIST_OPERATORS: Final = frozenset({"in", "nin", "contains_any", "contains_all"})
 TEXT_OPERATORS: Final = frozenset({"starts_with", "ends_with", "matches"})
 RANGE_OPERATORS: Final = frozenset({"gt", "gte", "lt", "lte", "between"})
 NULL_OPERATORS: Final = frozenset({"is_null", "is_not_null"})
+PLACE_OPERATORS: Final = frozenset({"above", "not_above", "below", "not_below"})
 
 
 class Compare(msgspec.Struct, frozen=True, array_like=True, tag="compare"):
@@ -80,7 +85,9 @@ class Compare(msgspec.Struct, frozen=True, array_like=True, tag="compare"):
         value: The operand; a list for ``in``, ``nin``, ``contains_any`` and
             ``contains_all``, ``[low, high]`` for ``between``, unused for ``is_null``
             and ``is_not_null``; for ``size`` the fewest and the most elements an array
-            has, as ``[low, high]`` of Ints, null where there is no bound.
+            has, as ``[low, high]`` of Ints, null where there is no bound. ``above`` and
+            ``below`` compare as sorting does, over all kinds of values and null; they
+            say where a page begins.
 
     Raises:
         InvalidFilterError: the operand has not the form the operator takes.

@@ -130,9 +130,25 @@ def _value_ranges(term: Compare, kind: Kind) -> tuple[list[KeyRange], bool] | No
             found = [NOT_NULL]
         case "starts_with" if isinstance(value, str):
             found = [starting_with(value)]
+        case "above" | "not_above" | "below" | "not_below":
+            found = [_beyond(term)]
         case _:
             found = _interval(term)
     return None if found is None else (found, term.op in {"ne", "nin"})
+
+
+def _beyond(term: Compare) -> KeyRange:
+    """All keys on one side of a value, or on it: keys are in the order of sorting."""
+    low, high, exact = equal_to(term.value)
+    match term.op:
+        case "above":
+            return KeyRange(high if exact else low, EVERYTHING.high, exact)
+        case "not_below":
+            return KeyRange(low, EVERYTHING.high, exact)
+        case "below":
+            return KeyRange(EVERYTHING.low, low if exact else high, exact)
+        case _:
+            return KeyRange(EVERYTHING.low, high, exact)
 
 
 def _interval(term: Compare) -> list[KeyRange] | None:

@@ -34,7 +34,14 @@ _RANGES: Final[dict[str, Callable[[Array, Any], Array]]] = {
     "lt": pc.less,
     "lte": pc.less_equal,
 }
-_NEGATED: Final = {"ne": "eq", "nin": "in", "is_not_null": "is_null"}
+_NEGATED: Final = {
+    "ne": "eq",
+    "nin": "in",
+    "is_not_null": "is_null",
+    "not_above": "above",
+    "not_below": "below",
+}
+_PLACES: Final = {"above": "gt", "below": "lt"}
 _OPERAND_TYPES: Final[dict[Kind, type]] = {
     Kind.BOOL: bool,
     Kind.STRING: str,
@@ -103,11 +110,33 @@ def _term_mask(term: Compare, column: Array, kind: Kind) -> Array:
         return pc.invert(_term_mask(same, column, kind))
     if term.op == "is_null" or (term.op == "eq" and term.value is None):
         return pc.is_null(column)
+    if term.op in _PLACES:
+        return _place_mask(term, column, kind)
     if pa.types.is_dictionary(column.type):
         words = _term_mask(term, column.dictionary, kind)
         return _false_for_null(pc.take(words, column.indices))
     mask = _kernel_mask(term, column, kind)
     return _value_mask(term, column, kind) if mask is None else _false_for_null(mask)
+
+
+def _place_mask(term: Compare, column: Array, kind: Kind) -> Array:
+    """Where values are above or below one in the order of sorting: null comes first."""
+    if term.value is None:
+        if term.op == "above":
+            return pc.is_valid(column)
+        return _constant(value=False, rows=len(column))
+    if type(term.value) is not _OPERAND_TYPES.get(kind, type(term.value)):
+        return _value_mask(term, column, kind)
+    words = column
+    if pa.types.is_dictionary(column.type):
+        words = column.dictionary
+    same = Compare(_PLACES[term.op], term.field, term.value)  # type: ignore[arg-type]  # an operator
+    mask = _kernel_mask(same, words, kind)
+    if mask is None:
+        return _value_mask(term, column, kind)
+    if words is not column:
+        mask = pc.take(mask, column.indices)
+    return pc.fill_null(mask, fill_value=term.op == "below")
 
 
 def _false_for_null(mask: Array) -> Array:

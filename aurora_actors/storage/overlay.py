@@ -18,12 +18,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from heapq import merge
 from typing import Final, NamedTuple
 
 from aurora_actors.errors import DataError, UsageError
 from aurora_actors.messages.base import Message
-from aurora_actors.messages.storage import DefineCollection, Part
 from aurora_actors.messages.jobs import JobPart
+from aurora_actors.messages.storage import DefineCollection, Part
 from aurora_actors.schema.types import decode_definition
 from aurora_actors.storage.catalog import (
     Catalog,
@@ -147,9 +148,9 @@ class Overlay(Snapshot):
         Raises:
             AuroraError: whatever storage would refuse it with at this state.
         """
-        if isinstance(request, DefineCollection):
         if isinstance(request, JobPart):
             raise UsageError("jobs change when the transaction commits")
+        if isinstance(request, DefineCollection):
             self._load(decode_definition(request.definition).name)
         elif not self._load(request.collection):
             raise collection_missing(request.collection, self._names())
@@ -271,6 +272,33 @@ class Overlay(Snapshot):
         if own is _MISSING:
             return super().row_of(info, document_id)
         return int.from_bytes(own, "big") if isinstance(own, bytes) else None
+
+    def rows_by_id(
+        self,
+        info: CollectionInfo,
+        low: bytes = b"",
+        high: bytes | None = None,
+        *,
+        descending: bool = False,
+    ) -> Iterator[tuple[bytes, int]]:
+        """Ids (UTF-8) from ``low`` to before ``high`` in order, with their rows."""
+        found = super().rows_by_id(info, low, high, descending=descending)
+        prefix, own = info.prefix, self._own.ids
+        added = sorted(
+            (
+                (key[4:], int.from_bytes(row, "big"))
+                for key, row in own.items()
+                if isinstance(row, bytes)
+                and key[:4] == prefix
+                and key[4:] >= low
+                and (high is None or key[4:] < high)
+            ),
+            reverse=descending,
+        )
+        if not own:
+            return found
+        kept = (pair for pair in found if prefix + pair[0] not in own)
+        return merge(kept, added, reverse=descending)
 
     def lookup_unique(
         self, info: CollectionInfo, field: str, value: object

@@ -39,6 +39,7 @@ from aurora_actors.storage.layout import (
     META_MOVED,
     collection_prefix,
     field_prefix,
+    request_key,
     value_key,
 )
 from aurora_actors.storage.origins import Origin, read_origins
@@ -47,6 +48,7 @@ __all__ = ["CatalogCache", "CollectionInfo", "Snapshot"]
 
 _U64: Final = struct.Struct(">Q")
 _PAIR: Final = struct.Struct(">IQ")
+_PAST_IDS: Final = b"\xff"
 
 
 class CatalogCache:
@@ -145,6 +147,11 @@ class Snapshot:
         """Names the database, whatever its path."""
         return read_uuid(self.txn, self._tables.meta)
 
+    def outcome(self, client: str, request_id: int) -> bytes | None:
+        """The encoded reply that a request of this run of the tree has got."""
+        found = self.txn.get(request_key(client, request_id), db=self._tables.requests)
+        return None if found is None else bytes(found)
+
     def collection(self, name: str) -> CollectionInfo:
         """The collection called ``name``, with its count at this snapshot.
 
@@ -229,6 +236,29 @@ class Snapshot:
         key = info.prefix + document_id.encode(errors="surrogatepass")
         row = self._get(key, None, self._tables.ids)
         return None if row is None else int.from_bytes(row, "big")
+
+    def rows_by_id(
+        self,
+        info: CollectionInfo,
+        low: bytes = b"",
+        high: bytes | None = None,
+        *,
+        descending: bool = False,
+    ) -> Iterator[tuple[bytes, int]]:
+        """Ids (UTF-8) from ``low`` to before ``high`` in order, with their rows."""
+        cursor = self.txn.cursor(self._tables.ids)
+        first = info.prefix + low
+        end = _PAST_IDS if high is None else high
+        last = info.prefix + end
+        found = cursor.set_range(last if descending else first)
+        if descending:
+            found = cursor.prev() if found else cursor.last()
+        while found:
+            key = bytes(cursor.key())
+            if not first <= key < last:
+                return
+            yield key[4:], int.from_bytes(cursor.value(), "big")
+            found = cursor.prev() if descending else cursor.next()
 
     def lookup_unique(
         self, info: CollectionInfo, field: str, value: object

@@ -78,15 +78,18 @@ OPERANDS["c"] = st.sampled_from(["red", "green", "r", "e", str(UUIDS[0])])
 
 SINGLE = ["eq", "ne", "gt", "gte", "lt", "lte", "contains", "starts_with"]
 SEVERAL = ["in", "nin", "contains_any", "contains_all"]
+PLACES = ["above", "not_above", "below", "not_below"]
 DEFINITION = CollectionDefinition("c", FIELDS)
 
 
 @st.composite
 def terms(draw) -> Predicate:
     name = draw(st.sampled_from(sorted(OPERANDS)))
-    operator = draw(st.sampled_from([*SINGLE, *SINGLE, *SEVERAL, "between", "is_null"]))
+    operator = draw(
+        st.sampled_from([*SINGLE, *SINGLE, *SEVERAL, *PLACES, "between", "is_null"])
+    )
     one = OPERANDS[name]
-    if operator in SINGLE:
+    if operator in SINGLE or operator in PLACES:
         operand = draw(st.one_of(one, one, one, st.none()))
     else:
         operand = draw(st.lists(one, min_size=2, max_size=2))
@@ -126,6 +129,7 @@ ORDERS = st.lists(
             "c",
             "-u",
             "id",
+            "-id",
         ]
     ),
     max_size=2,

@@ -90,6 +90,7 @@ def test_every_method_that_waits_takes_a_timeout(cls):
     free = {"open", "with_config", "close", "query", "config", "session"}
     free.add("last_write")
     builders = {"filter", "order_by", "limit", "offset", "select", "debounce"}
+    builders |= {"after", "before"}
     builders |= {"group_by", "having", "nodes"}
     # They wait when they are entered, for as long as the configuration says.
     builders |= (
