@@ -21,11 +21,13 @@ from typing import Final
 import msgspec
 
 from aurora_actors.messages.query import GroupSpec, QuerySpec, ResultMode
-from aurora_actors.query.aggregate_gather import Asked, gathering_of
+from aurora_actors.messages.shares import AggregateSegments, SegmentsAggregated
+from aurora_actors.query.aggregate_gather import Asked
 from aurora_actors.query.aggregate_groups import Groups
 from aurora_actors.query.aggregate_result import ordered_groups
 from aurora_actors.query.aggregate_states import Budget, NodesState, State
 from aurora_actors.query.aggregate_terms import Terms
+from aurora_actors.query.aggregate_ways import gathering_of
 from aurora_actors.query.check import check_query
 from aurora_actors.query.choose import Aids
 from aurora_actors.query.describe import describe_predicate
@@ -97,6 +99,23 @@ class Aggregation:
             steps=[*gathering.steps, *self._done],
         )
 
+    # -------------------------------------------------------------- by several
+    def shares(self, helpers: int) -> list[AggregateSegments]:
+        """What other processes are to do of a large aggregation; often nothing.
+
+        Each share is to be answered by :meth:`take` before steps are taken.
+        """
+        return self._gathering.shares(helpers)
+
+    def own_share(self) -> Generator[None]:
+        """What is to be done here in the meantime, in steps."""
+        return self._gathering.begin(self._groups)
+
+    def take(self, number: int, reply: SegmentsAggregated) -> None:
+        """Take in the answer to a share; with ``done=False`` it is done here."""
+        self._gathering.take(self._groups, number, reply)
+
+    # -------------------------------------------------------------- running
     def steps(self) -> Generator[list[bytes]]:
         """Run it; gives encoded groups, in result order, in lists of up to 256 KiB.
 

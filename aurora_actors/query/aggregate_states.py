@@ -295,7 +295,9 @@ class NodesState:
     def absorb(self, found: Iterable[tuple[int, int]]) -> None:
         """Compare places with those of (place, row)."""
         before = len(self.found)
-        self.found = sorted([*self.found, *found])[: self._most]
+        self.found = sorted([*self.found, *((place, row) for place, row in found)])[
+            : self._most
+        ]
         self._budget.grow((len(self.found) - before) * _SLOT_BYTES * 2)
 
     @property

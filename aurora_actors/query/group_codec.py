@@ -9,7 +9,7 @@ made and by clients.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec.msgpack import Ext
@@ -19,7 +19,13 @@ from aurora_actors.schema.extensions import decode_ext
 from aurora_actors.schema.types import INT_MAX, INT_MIN
 from aurora_actors.schema.values import DECODE_FAULTS, wire_value
 
-__all__ = ["GroupRow", "decode_group", "encode_group"]
+__all__ = [
+    "GroupRow",
+    "decode_group",
+    "decode_increments",
+    "encode_group",
+    "encode_increments",
+]
 
 _EXT_INTEGER: Final = 100
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -69,6 +75,27 @@ def encode_group(row: GroupRow) -> bytes:
     """Encode one group."""
     keys, results, nodes = row
     return _encode(([*map(_wire, keys)], [*map(_wire, results)], nodes))
+
+
+def encode_increments(keys: Sequence[object], parts: Sequence[object]) -> bytes:
+    """Encode what some documents add to a group."""
+    return _encode(([*map(_wire, keys)], [*map(_deep, parts)], ()))
+
+
+def decode_increments(data: bytes) -> tuple[tuple[object, ...], list[Any]]:
+    """Decode what some documents add to a group, and the group's keys.
+
+    Raises:
+        ProtocolError: it is nothing of the kind.
+    """
+    found = decode_group(data)
+    return tuple(found.keys), [*found.results]
+
+
+def _deep(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return [*map(_deep, value)]
+    return _wire(value)
 
 
 def decode_group(data: bytes) -> GroupRow:

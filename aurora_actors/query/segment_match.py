@@ -8,7 +8,7 @@ left out; they, and rows no segment speaks for, are gathered in
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -22,8 +22,9 @@ from aurora_actors.query.derived import Derived
 from aurora_actors.query.predicate import Predicate, terms
 from aurora_actors.query.skipping import may_match
 from aurora_actors.query.vector import Array, mask_of
+from aurora_actors.schema.types import Kind
 
-__all__ = ["Matched", "SegmentMatcher"]
+__all__ = ["Matched", "SegmentMatcher", "match_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,43 +88,67 @@ class SegmentMatcher:
         self._columns = columns
         self._predicate = predicate
         self._tables = tables
-        self._read = [] if predicate is None else [t.field for t in terms(predicate)]
-        self._needed = {*self._read, *fields}
+        read = [] if predicate is None else [t.field for t in terms(predicate)]
+        self._needed = {*read, *fields}
         self._changed = derived.changed
         self.document_rows: RowSet = columns.document_rows | derived.changed
         self.rows_tested = 0
 
-    def matches(self) -> Iterator[Matched | None]:
+    def matches(
+        self, segments: Iterable[Segment] | None = None
+    ) -> Iterator[Matched | None]:
         """The matches of each segment; ``None`` for a segment that gives none."""
-        for segment in self._columns.segments:
+        for segment in self._columns.segments if segments is None else segments:
             yield self._match(segment)
+
+    def is_promising(self, segment: Segment) -> bool:
+        """Whether a segment has the columns, and may have a match."""
+        return may_match(self._predicate, segment) and all(
+            segment.column(name) is not None for name in self._needed
+        )
+
+    def gone(self, segment: Segment) -> RowSet:
+        """The rows of a segment's file that are not as it says."""
+        gone = self._columns.dead(segment)
+        if self._changed:
+            gone |= self._changed & self._columns.members(segment)
+        return gone
 
     def _match(self, segment: Segment) -> Matched | None:
         columns = self._columns
-        gone = columns.dead(segment)
         if not may_match(self._predicate, segment):
             return None
         table = None
         if all(segment.column(name) is not None for name in self._needed):
             table = self._tables.table(columns.path(segment), segment)
         if table is None:
-            self.document_rows |= columns.members(segment) - gone
+            self.document_rows |= columns.members(segment) - columns.dead(segment)
             return None
-        if self._changed:
-            gone |= self._changed & columns.members(segment)
         self.rows_tested += table.num_rows
-        mask = self._live(table, gone)
-        if self._predicate is not None:
-            arrays = {name: whole(table.column(name)) for name in self._read}
-            found = mask_of(
-                self._predicate, arrays, columns.fields, int(table.num_rows)
-            )
-            mask = found if mask is None else pc.and_(mask, found)
-        return Matched(table, mask)
+        gone = self.gone(segment)
+        return match_table(table, self._predicate, columns.fields, gone)
 
-    @staticmethod
-    def _live(table: ArrowTable, gone: RowSet) -> Array | None:
-        if not gone:
-            return None
+
+def match_table(
+    table: ArrowTable,
+    predicate: Predicate | None,
+    kinds: Mapping[str, Kind],
+    gone: RowSet,
+) -> Matched:
+    """The matches in a segment's table.
+
+    Args:
+        table: It has the columns that the predicate reads.
+        predicate: What is tested.
+        kinds: The declared types of these columns.
+        gone: Rows to leave out.
+    """
+    mask = None
+    if gone:
         dead = pa.array(gone.to_array(), pa.uint64())
-        return pc.invert(pc.is_in(whole(table.column(ROW_COLUMN)), value_set=dead))
+        mask = pc.invert(pc.is_in(whole(table.column(ROW_COLUMN)), value_set=dead))
+    if predicate is not None:
+        arrays = {t.field: whole(table.column(t.field)) for t in terms(predicate)}
+        found = mask_of(predicate, arrays, kinds, int(table.num_rows))
+        mask = found if mask is None else pc.and_(mask, found)
+    return Matched(table, mask)

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from support import first_seed
@@ -28,9 +29,19 @@ from aurora_actors.messages.query import (
     GroupSpec,
     OrderKey,
 )
+from aurora_actors.messages.shares import (
+    AggregateSegments,
+    SegmentsAggregated,
+    decode_share_message,
+)
 from aurora_actors.messages.storage import DropCollection
-from aurora_actors.query import aggregate_gather as gathering, choose as choosing
-from aurora_actors.query.aggregate import run_aggregate
+from aurora_actors.query import (
+    aggregate_segments as sharing,
+    aggregate_ways as gathering,
+    choose as choosing,
+)
+from aurora_actors.query.aggregate import Aggregation, run_aggregate
+from aurora_actors.query.aggregate_segments import aggregate_segments
 from aurora_actors.query.choose import Aids
 from aurora_actors.query.group_codec import GroupRow, decode_group
 from aurora_actors.query.predicate import And, Compare, Not, Or, encode_predicate
@@ -345,6 +356,8 @@ def follow(library: Library, builder: IndexBuilder, steps: int, *, tidied: bool)
 def preference(request, monkeypatch):
     monkeypatch.setattr(choosing, "_FEW", 1)
     monkeypatch.setattr(gathering, "_FEW", 1)
+    monkeypatch.setattr(gathering, "LEAST_SHARED", 1)
+    monkeypatch.setattr(sharing, "LEAST_SHARED", 1)
     share = 1 if request.param == "indexes" else 1 << 40
     monkeypatch.setattr(choosing, "_COLUMN_SHARE", share)
 
@@ -406,9 +419,13 @@ def check(library, reader, tables, name, documents, chance) -> None:
     assert index is not None
     found = []
     with index, library.snapshot() as snapshot:
-        for aids in (None, Aids(index=index, tables=tables)):
-            aggregation = run_aggregate(snapshot, asked, group, aids=aids)
+        aids = Aids(index=index, tables=tables)
+        for how in ("documents", "helped", "shared"):
+            helped = None if how == "documents" else aids
+            aggregation = run_aggregate(snapshot, asked, group, aids=helped)
             try:
+                if how == "shared":
+                    share(aggregation, tables, chance)
                 rows = [decode_group(r) for step in aggregation.steps() for r in step]
             except LimitExceededError:
                 assert expected is None
@@ -418,8 +435,32 @@ def check(library, reader, tables, name, documents, chance) -> None:
                 agree(rows, expected, group)
                 assert aggregation.count == len(rows)
             found.append((rows, aggregation.plan))
-    (plain, _), (helped, plan) = found
-    assert repr(plain) == repr(helped), plan
+    for rows, plan in found[1:]:
+        assert repr(found[0][0]) == repr(rows), plan
+
+
+def share(aggregation: Aggregation, tables: SegmentTables, chance: Random) -> None:
+    """Let others do a part of it, some of whom cannot."""
+    replies = []
+    for request in aggregation.shares(chance.choice([1, 2])):
+        message = decode_share_message(msgspec.msgpack.encode(request))
+        assert isinstance(message, AggregateSegments)
+        steps = aggregate_segments(message, tables)
+        reply = SegmentsAggregated(done=False)
+        while chance.random() < 0.97:
+            try:
+                next(steps)
+            except StopIteration as end:
+                reply = end.value
+                break
+        steps.close()
+        encoded = decode_share_message(msgspec.msgpack.encode(reply))
+        assert isinstance(encoded, SegmentsAggregated)
+        replies.append(encoded)
+    for _ in aggregation.own_share():
+        pass
+    for number, answer in enumerate(replies):
+        aggregation.take(number, answer)
 
 
 def agree(rows: list[GroupRow], expected, group: GroupSpec) -> None:

@@ -1,0 +1,182 @@
+"""Gathering whole columns, by one process or by several.
+
+Used wherever queries run, but only where there are open column files: executors. What
+the segments do not speak for is read from documents. The executor that has the query
+can give segments away (:meth:`SegmentGathering.shares`): files do not change, so a
+helper needs no snapshot, only to be told which rows to leave out. What it answers is what
+would have been computed here; what it cannot do is done here after all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from importlib import import_module
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from pyroaring import BitMap64
+
+from aurora_actors.indexing.segments import Segment, decode_segment, encode_segment
+from aurora_actors.indexing.tables import SegmentTables
+from aurora_actors.messages.shares import (
+    AggregateSegments,
+    SegmentsAggregated,
+    SegmentShare,
+)
+from aurora_actors.query.aggregate_gather import Asked, Gathering
+from aurora_actors.query.aggregate_groups import Groups
+from aurora_actors.query.aggregate_terms import Terms
+from aurora_actors.query.check import field_type
+from aurora_actors.query.choose import Choice
+from aurora_actors.query.derived import Derived
+from aurora_actors.query.group_codec import decode_increments, encode_increments
+from aurora_actors.query.index_scan import read_rows
+from aurora_actors.query.plan import Access
+from aurora_actors.query.predicate import decode_predicate, terms as terms_of
+from aurora_actors.query.scan import Scan, unbounded
+from aurora_actors.schema.types import decode_definition, encode_definition
+
+if TYPE_CHECKING:
+    from aurora_actors.query.segment_match import SegmentMatcher
+
+__all__ = ["LEAST_SHARED", "SegmentGathering", "aggregate_segments"]
+
+LEAST_SHARED: Final = 400_000
+"""Of fewer rows, asking for help takes about as long as it saves."""
+
+
+class SegmentGathering(Gathering):
+    """Whole columns, and the documents of rows that no column speaks for."""
+
+    def __init__(
+        self, asked: Asked, choice: Choice, derived: Derived, tables: SegmentTables
+    ) -> None:
+        access = Access("column_scan", residual=asked.predicate)
+        scan = Scan(asked.snapshot, asked.info, access, None)
+        super().__init__(
+            asked, Choice("column_scan", scan, choice.bound, residual=asked.predicate)
+        )
+        # pyarrow is imported by the first process that has a use for it.
+        matching = import_module("aurora_actors.query.segment_match")
+        self._matcher: SegmentMatcher = matching.SegmentMatcher(
+            derived, asked.predicate, tables, asked.terms.fields
+        )
+        columns = derived.columns
+        assert columns is not None  # noqa: S101 - the planner has looked
+        self._columns = columns
+        self._own = list(columns.segments)
+        self._given: list[list[Segment]] = []
+        self._helped = 0
+
+    # -------------------------------------------------------------- shares
+    def shares(self, helpers: int) -> list[AggregateSegments]:
+        """Give some of the segments away, if there are enough for that."""
+        promising = [one for one in self._own if self._matcher.is_promising(one)]
+        if not helpers or sum(one.rows for one in promising) < LEAST_SHARED:
+            return []
+        _, *others = _portions(promising, helpers)
+        self._given = [part for part in others if part]
+        given = {one.number for part in self._given for one in part}
+        self._own = [one for one in self._own if one.number not in given]
+        return [self._share(part) for part in self._given]
+
+    def _share(self, segments: Sequence[Segment]) -> AggregateSegments:
+        asked = self._asked
+        return AggregateSegments(
+            definition=encode_definition(asked.info.definition),
+            predicate=asked.spec.predicate,
+            group=asked.terms.spec,
+            segments=[
+                SegmentShare(
+                    str(self._columns.path(one)),
+                    encode_segment(one),
+                    self._matcher.gone(one).serialize(),
+                )
+                for one in segments
+            ],
+        )
+
+    def take(self, groups: Groups, number: int, reply: SegmentsAggregated) -> None:
+        """Take in the answer to a share."""
+        if not reply.done:
+            self._own += self._given[number]
+            return
+        started = perf_counter()
+        for data in reply.groups:
+            groups.absorb(*decode_increments(data))
+        self._helped += reply.rows_tested
+        self._note("merge", len(reply.groups), perf_counter() - started)
+
+    # -------------------------------------------------------------- gathering
+    def begin(self, groups: Groups) -> Generator[None]:
+        """Aggregate the segments that are not given away."""
+        own, self._own = self._own, []
+        aggregate = import_module("aurora_actors.query.aggregate_columns")
+        matcher, terms = self._matcher, self._asked.terms
+        started, paused, total = perf_counter(), 0.0, 0
+        for matched in matcher.matches(own):
+            if matched is not None:
+                total += matched.count
+                for keys, parts in aggregate.segment_groups(matched, terms):
+                    groups.absorb(keys, parts)
+            self.rows_read = self._helped + matcher.rows_tested
+            before = perf_counter()
+            yield
+            paused += perf_counter() - before
+        self._note("aggregate columns", total, perf_counter() - started - paused)
+
+    def into(self, groups: Groups) -> Generator[None]:
+        """Aggregate what is left of the segments, and the other rows' documents."""
+        if self._own:
+            yield from self.begin(groups)
+        scan, tested = self.choice.scan, self._helped + self._matcher.rows_tested
+        self.rows_read = tested
+        rows = self._matcher.document_rows
+        if not rows:
+            return
+        loop, seconds, count = self._loop(self._asked.predicate), 0.0, 0
+        for hits in read_rows(scan, rows, loop, bytes, unbounded):
+            seconds += self._add(groups, hits)
+            count += len(hits)
+            yield
+        self.rows_read = tested + scan.rows_read
+        self._note("aggregate documents", count, scan.seconds + seconds)
+
+
+def _portions(segments: Sequence[Segment], helpers: int) -> list[list[Segment]]:
+    """Segments for this process, and then for each helper, of about as many rows."""
+    parts: list[list[Segment]] = [[] for _ in range(helpers + 1)]
+    rows = [0] * len(parts)
+    for segment in sorted(segments, key=lambda each: -each.rows):
+        least = min(range(len(parts)), key=rows.__getitem__)
+        parts[least].append(segment)
+        rows[least] += segment.rows
+    return parts
+
+
+def aggregate_segments(
+    request: AggregateSegments, tables: SegmentTables
+) -> Generator[None, None, SegmentsAggregated]:
+    """Do what another process asks for, a segment in each step; returns the answer."""
+    matching = import_module("aurora_actors.query.segment_match")
+    aggregate = import_module("aurora_actors.query.aggregate_columns")
+    definition = decode_definition(request.definition)
+    wanted = Terms(definition, request.group)
+    predicate = decode_predicate(request.predicate) if request.predicate else None
+    read = () if predicate is None else terms_of(predicate)
+    kinds = {term.field: field_type(definition, term.field).kind for term in read}
+    groups: list[bytes] = []
+    tested = 0
+    for share in request.segments:
+        segment = decode_segment(share.entry)
+        table = tables.table(Path(share.path), segment)
+        if table is None:
+            return SegmentsAggregated(done=False)
+        gone = BitMap64.deserialize(share.gone)
+        matched = matching.match_table(table, predicate, kinds, gone)
+        tested += segment.rows
+        for keys, parts in aggregate.segment_groups(matched, wanted):
+            groups.append(encode_increments(keys, parts))
+        yield
+    return SegmentsAggregated(done=True, groups=groups, rows_tested=tested)
