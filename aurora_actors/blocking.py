@@ -20,6 +20,7 @@ from aurora_actors.client.blocking_query import (
     refuse_asynchronous,
     run_now,
 )
+from aurora_actors.client.blocking_aql import BlockingAql
 from aurora_actors.client.blocking_tokens import BlockingTokens
 from aurora_actors.client.blocking_transaction import (
     BlockingSavepoint,
@@ -58,7 +59,7 @@ M = TypeVar("M")
 T = TypeVar("T")
 
 
-class Aurora(BlockingUpkeep, BlockingTokens):
+class Aurora(BlockingAql, BlockingUpkeep, BlockingTokens):
     """A database for threads; see :class:`aurora_actors.Aurora` for every method."""
 
     def __init__(self, config: AuroraConfig, *, compares: bool) -> None:

@@ -17,10 +17,12 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import time
 
 import msgspec
 import trio
 
+from aurora_actors.actors.executor_aql import AqlRunner
 from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
 from aurora_actors.errors import (
     AuroraError,
@@ -29,6 +31,7 @@ from aurora_actors.errors import (
     TimeoutError_,
 )
 from aurora_actors.indexing.reader import IndexReader
+from aurora_actors.messages.aql import AqlPart, ExecuteAql
 from aurora_actors.messages.base import Failure, Mail, Message
 from aurora_actors.messages.query import (
     CancelQuery,
@@ -37,11 +40,13 @@ from aurora_actors.messages.query import (
     ExplainReply,
     GrantCredit,
     ResultChunk,
+    ResultMode,
     RunQuery,
     decode_query_request,
 )
 from aurora_actors.messages.storage import (
     ChangeMatching,
+    Operation,
     ReadStatistics,
     Statistics,
     StorageReply,
@@ -57,6 +62,7 @@ from aurora_actors.query.aggregate import (
     Aggregation,
     explain_aggregate,
     run_aggregate,
+    run_count,
 )
 from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.choose import Aids
@@ -78,6 +84,7 @@ STORAGE = "storage"
 _MAX_CONFLICTS = 20
 
 _Key = tuple[str, int]
+_Request = RunQuery | ExecuteAql | ChangeDocuments | Explain
 
 
 def main(spec: ActorSpec, lifeline_fd: int) -> None:
@@ -124,7 +131,7 @@ class _Running:
 class _Statement:
     """A change that storage is asked to carry out."""
 
-    def __init__(self, request: ChangeMatching) -> None:
+    def __init__(self, request: Operation) -> None:
         self.request = request
         self.reply: StorageReply | None = None
         self.answered = trio.Event()
@@ -143,9 +150,11 @@ class ExecutorActor:
             config.hot_cache_size_mb << 20, config.eviction_policy
         )
         self._reader = IndexedReader(data, index, scans_columns=True, cache=self._cache)
+        self._aql = AqlRunner(self._reader, data, config, self._ask_storage)
         self._running: dict[_Key, _Running] = {}
         self._statements: dict[int, _Statement] = {}
-        self._last_statement = 0
+        # Storage remembers by number what an earlier run of this actor has asked.
+        self._last_statement = time.time_ns() // 1000
         self._stopping = False
         self._counts = dict.fromkeys(("queries", "statements", "chunks", "failures"), 0)
         self._nursery: trio.Nursery
@@ -157,6 +166,7 @@ class ExecutorActor:
             **self._counts,
             "running": len(self._running),
             **self._cache.statistics(),
+            **self._aql.statistics(),
         }
 
     async def serve(self) -> None:
@@ -224,10 +234,10 @@ class ExecutorActor:
         self._channel.queue(key[0], key[1], reply)
 
     # -------------------------------------------------------------- queries
-    def _start(self, key: _Key, request: RunQuery | ChangeDocuments | Explain) -> None:
+    def _start(self, key: _Key, request: _Request) -> None:
         if key in self._running:
             return
-        credit = request.credit if isinstance(request, RunQuery) else 0
+        credit = request.credit if isinstance(request, RunQuery | ExecuteAql) else 0
         running = self._running[key] = _Running(credit)
         running.scope.deadline = trio.current_time() + request.deadline_s
         self._nursery.start_soon(self._run, key, request, running)
@@ -235,7 +245,7 @@ class ExecutorActor:
     async def _run(
         self,
         key: _Key,
-        request: RunQuery | ChangeDocuments | Explain,
+        request: _Request,
         running: _Running,
     ) -> None:
         deadline = running.scope.deadline
@@ -261,13 +271,19 @@ class ExecutorActor:
     async def _carry_out(
         self,
         key: _Key,
-        request: RunQuery | ChangeDocuments | Explain,
+        request: _Request,
         running: _Running,
     ) -> None:
         match request:
             case RunQuery():
                 self._counts["queries"] += 1
                 await self._send_result(key, request, running)
+            case ExecuteAql(writes=False):
+                self._counts["queries"] += 1
+                await self._aql.stream(request, _Outlet(self, key, running))
+            case ExecuteAql():
+                self._counts["statements"] += 1
+                self._reply(key, await self._aql.answer(*key, request))
             case Explain():
                 with self._reader.snapshot() as (snapshot, aids):
                     plan = self._explain(request, snapshot, aids)
@@ -288,6 +304,8 @@ class ExecutorActor:
     ) -> Execution | Aggregation:
         if request.group is not None:
             return run_aggregate(snapshot, request.query, request.group, aids=aids)
+        if request.query.mode is ResultMode.COUNT:
+            return run_count(snapshot, request.query, aids=aids)
         return run_query(snapshot, request.query, aids=aids)
 
     async def _send_result(
@@ -320,12 +338,35 @@ class ExecutorActor:
         count: int,
         *,
         final: bool = False,
+        note: bytes = b"",
     ) -> None:
         self._counts["chunks"] += 1
         chunk = ResultChunk(
-            records=records, number=number, final=final, lsn=lsn, count=count
+            records=records,
+            number=number,
+            final=final,
+            lsn=lsn,
+            count=count,
+            note=note,
         )
         self._reply(key, chunk)
+
+    async def send_part(
+        self,
+        key: _Key,
+        running: _Running,
+        number: int,
+        part: AqlPart,
+        lsn: int,
+        *,
+        final: bool,
+    ) -> None:
+        """Send a part of a text's result as a chunk, when there is credit for it."""
+        await running.take()
+        self._chunk(key, part.records, number, lsn, 0, final=final, note=part.note)
+        if not final:
+            self._channel.flush()
+            await trio.lowlevel.checkpoint()
 
     # -------------------------------------------------------------- statements
     async def _change(self, key: _Key, request: ChangeDocuments) -> Message:
@@ -359,7 +400,7 @@ class ExecutorActor:
                 exact=query.limit is not None or query.offset > 0,
             )
 
-    async def _ask_storage(self, request: ChangeMatching) -> StorageReply:
+    async def _ask_storage(self, request: Operation) -> StorageReply:
         self._last_statement += 1
         number = self._last_statement
         statement = self._statements[number] = _Statement(request)
@@ -370,3 +411,20 @@ class ExecutorActor:
             self._statements.pop(number, None)
         assert statement.reply is not None  # noqa: S101 - set before the event
         return statement.reply
+
+
+class _Outlet:
+    """Sends the parts of one text's result, numbered."""
+
+    def __init__(self, actor: ExecutorActor, key: _Key, running: _Running) -> None:
+        self._actor = actor
+        self._key = key
+        self._running = running
+        self._number = 0
+
+    async def send(self, part: AqlPart, lsn: int, *, final: bool) -> None:
+        """Send one chunk when there is credit for it."""
+        number, self._number = self._number, self._number + 1
+        await self._actor.send_part(
+            self._key, self._running, number, part, lsn, final=final
+        )

@@ -23,9 +23,10 @@ from aurora_actors.client.requests import (
     Pending,
     Reply,
     ResultStream,
+    Streamed,
 )
 from aurora_actors.messages.base import Message
-from aurora_actors.messages.query import ResultChunk, RunQuery
+from aurora_actors.messages.query import ResultChunk
 from aurora_actors.messages.supervision import ReadStatus
 
 __all__ = ["AsyncShell"]
@@ -125,7 +126,7 @@ class AsyncShell:
         self._driver.deliver()
 
     async def gather(
-        self, query: RunQuery, timeout: float | None = None
+        self, query: Streamed, timeout: float | None = None
     ) -> list[ResultChunk]:
         """Run a query on an executor and wait for its whole result."""
         if self.cancel_point is not None:
@@ -142,7 +143,7 @@ class AsyncShell:
             raise
         return stream.outcome()
 
-    def open_stream(self, query: RunQuery) -> ResultStream:
+    def open_stream(self, query: Streamed) -> ResultStream:
         """Start a query whose chunks are had from :meth:`next_chunk`."""
         stream = self._link.core.open_stream(self._link.pick_executor(), query)
         self._send()

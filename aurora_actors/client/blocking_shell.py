@@ -24,9 +24,10 @@ from aurora_actors.client.requests import (
     Pending,
     Reply,
     ResultStream,
+    Streamed,
 )
 from aurora_actors.messages.base import Message
-from aurora_actors.messages.query import ResultChunk, RunQuery
+from aurora_actors.messages.query import ResultChunk
 from aurora_actors.messages.supervision import ReadStatus
 
 __all__ = ["BlockingShell"]
@@ -125,18 +126,18 @@ class BlockingShell:
 
     # -------------------------------------------------------------- results
     async def gather(
-        self, query: RunQuery, timeout: float | None = None
+        self, query: Streamed, timeout: float | None = None
     ) -> list[ResultChunk]:
         """Run a query on an executor and wait for its whole result."""
         stream = self._open(query, self._deadline(timeout), gathers=True)
         self._wait(stream)
         return stream.outcome()
 
-    def open_stream(self, query: RunQuery) -> ResultStream:
+    def open_stream(self, query: Streamed) -> ResultStream:
         """Start a query whose chunks are had from :meth:`next_chunk`."""
         return self._open(query, NO_DEADLINE, gathers=False)
 
-    def _open(self, query: RunQuery, deadline: float, *, gathers: bool) -> ResultStream:
+    def _open(self, query: Streamed, deadline: float, *, gathers: bool) -> ResultStream:
         with self._lock:
             link = self._link
             stream = link.core.open_stream(

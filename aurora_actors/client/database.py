@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar, overload
 
+from aurora_actors.client.aql import AqlHandle
 from aurora_actors.client.builder import asked_of
 from aurora_actors.client.bulk import insert_many
 from aurora_actors.client.document import Document
@@ -62,7 +63,7 @@ T = TypeVar("T")
 INDEX_BUILDER = "index_builder"
 
 
-class Aurora(ListeningHandle, UpkeepHandle, TokenHandle):
+class Aurora(AqlHandle, ListeningHandle, UpkeepHandle, TokenHandle):
     """A database: ``async with Aurora.open("myapp.db") as db``.
 
     Any number of tasks may use it at once. Every method takes ``timeout`` in seconds

@@ -37,6 +37,7 @@ from aurora_actors.client.requests import (
     Pending,
     Reply,
     ResultStream,
+    Streamed,
 )
 from aurora_actors.errors import (
     AuroraError,
@@ -45,6 +46,7 @@ from aurora_actors.errors import (
     TimeoutError_,
     UnavailableError,
 )
+from aurora_actors.messages.aql import AqlReply, ExecuteAql
 from aurora_actors.messages.base import (
     Failure,
     Message,
@@ -81,6 +83,7 @@ _Answer: TypeAlias = (
     | LogSynced
     | Compacted
     | Statistics
+    | AqlReply
     | ExplainReply
     | ResultChunk
     | LiveChunk
@@ -155,7 +158,7 @@ class ClientProtocol:
     def open_stream(
         self,
         destination: str,
-        query: RunQuery,
+        query: Streamed,
         deadline: float = NO_DEADLINE,
         *,
         gathers: bool = False,
@@ -290,7 +293,7 @@ class ClientProtocol:
         # Credit goes back in halves of the window: fewer messages, no stall.
         stream.unacknowledged += 1
         query = stream.message
-        if stream.done or not isinstance(query, RunQuery):
+        if stream.done or not isinstance(query, RunQuery | ExecuteAql):
             return
         if stream.unacknowledged * 2 >= query.credit:
             grant = GrantCredit(query_id=stream.number, chunks=stream.unacknowledged)

@@ -12,6 +12,7 @@ from collections import deque
 from typing import Final, TypeAlias
 
 from aurora_actors.errors import AuroraError, InternalError
+from aurora_actors.messages.aql import AqlReply, ExecuteAql
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.jobs import (
     Claimed,
@@ -32,7 +33,7 @@ from aurora_actors.messages.storage import (
 )
 from aurora_actors.messages.supervision import Done, TreeStatus
 
-__all__ = ["NO_DEADLINE", "Call", "Pending", "Reply", "ResultStream"]
+__all__ = ["NO_DEADLINE", "Call", "Pending", "Reply", "ResultStream", "Streamed"]
 
 Reply: TypeAlias = (
     Written
@@ -47,10 +48,14 @@ Reply: TypeAlias = (
     | LeasesRenewed
     | JobStatistics
     | Subscribed
+    | AqlReply
     | ExplainReply
     | TreeStatus
     | Done
 )
+
+Streamed: TypeAlias = RunQuery | ExecuteAql
+"""What is answered by chunks."""
 
 NO_DEADLINE: Final = float("inf")
 
@@ -147,7 +152,7 @@ class ResultStream(Pending):
         self,
         number: int,
         destination: str,
-        message: RunQuery,
+        message: Streamed,
         deadline: float,
         *,
         gathers: bool,

@@ -16,9 +16,9 @@ from typing import Protocol, TypeVar
 
 from aurora_actors.client.feeds import Reader
 from aurora_actors.client.protocol import ClientProtocol
-from aurora_actors.client.requests import Call, Reply, ResultStream
+from aurora_actors.client.requests import Call, Reply, ResultStream, Streamed
 from aurora_actors.messages.base import Message
-from aurora_actors.messages.query import ResultChunk, RunQuery
+from aurora_actors.messages.query import ResultChunk
 from aurora_actors.messages.supervision import ReadStatus
 
 __all__ = ["Shell"]
@@ -78,12 +78,12 @@ class Shell(Protocol):
         ...
 
     async def gather(
-        self, query: RunQuery, timeout: float | None = None
+        self, query: Streamed, timeout: float | None = None
     ) -> list[ResultChunk]:
         """Run a query on an executor and wait for its whole result."""
         ...
 
-    def open_stream(self, query: RunQuery) -> ResultStream:
+    def open_stream(self, query: Streamed) -> ResultStream:
         """Start a query whose chunks are had from :meth:`next_chunk`."""
         ...
 

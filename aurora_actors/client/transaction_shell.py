@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 from uuid import UUID
 
 from aurora_actors.client.document import Document, document_of
-from aurora_actors.client.requests import NO_DEADLINE, Call, Reply, ResultStream
+from aurora_actors.client.requests import (
+    NO_DEADLINE,
+    Call,
+    Reply,
+    ResultStream,
+    Streamed,
+)
 from aurora_actors.client.session import Session
 from aurora_actors.client.transaction_state import OpenTransaction
 from aurora_actors.errors import TimeoutError_, UsageError
@@ -178,9 +184,11 @@ class TransactionShell:
         raise UsageError(f"this cannot be done inside a transaction ({what})")
 
     async def gather(
-        self, query: RunQuery, timeout: float | None = None
+        self, query: Streamed, timeout: float | None = None
     ) -> list[ResultChunk]:
         """Run a query to its end."""
+        if not isinstance(query, RunQuery):
+            raise _no_text()
         execution, records = await self._run(query)
         return [_chunk(records, execution.count)]
 
@@ -210,8 +218,10 @@ class TransactionShell:
             steps.close()
 
     # -------------------------------------------------------------- streams
-    def open_stream(self, query: RunQuery) -> ResultStream:
+    def open_stream(self, query: Streamed) -> ResultStream:
         """Start a query; it sees what has been written up to now."""
+        if not isinstance(query, RunQuery):
+            raise _no_text()
         with self._opened as view:
             return _LocalStream(query, view.run(query.query))
 
@@ -251,3 +261,7 @@ class TransactionShell:
 
 def _chunk(records: list[bytes], count: int) -> ResultChunk:
     return ResultChunk(records=records, number=0, final=True, lsn=0, count=count)
+
+
+def _no_text() -> UsageError:
+    return UsageError("AQL is not run inside a transaction: a text is one of its own")

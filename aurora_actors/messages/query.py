@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from aurora_actors.messages.aql import ExecuteAql
 from aurora_actors.messages.base import Failure, Message
 from aurora_actors.messages.storage import ReadStatistics, Statistics
 
@@ -171,7 +172,13 @@ class CancelQuery(Message, frozen=True, kw_only=True, tag="query.cancel"):
 
 
 QueryRequest: TypeAlias = (
-    RunQuery | ChangeDocuments | Explain | GrantCredit | CancelQuery | ReadStatistics
+    RunQuery
+    | ExecuteAql
+    | ChangeDocuments
+    | Explain
+    | GrantCredit
+    | CancelQuery
+    | ReadStatistics
 )
 
 
@@ -184,6 +191,7 @@ class ResultChunk(Message, frozen=True, kw_only=True, tag="query.chunk"):
         final: No chunk follows.
         lsn: The snapshot the whole result was read at.
         count: For the modes count and exists, the answer; else the documents so far.
+        note: In the result of a text, what begins or ends with this chunk.
     """
 
     records: list[bytes]
@@ -191,6 +199,7 @@ class ResultChunk(Message, frozen=True, kw_only=True, tag="query.chunk"):
     final: bool
     lsn: int
     count: int
+    note: bytes = b""
 
 
 class ExplainReply(Message, frozen=True, kw_only=True, tag="query.explained"):

@@ -140,11 +140,13 @@ class RedefineCollection(Message, frozen=True, kw_only=True, tag="storage.redefi
     """Give a collection another name, further fields, or other indexed ones.
 
     Its documents stay as they are: what has to be changed in them is done by filling a
-    new collection, which then takes the name of the old one.
+    new collection, which then takes the name of the old one. With ``before``, it must
+    have that definition until then.
     """
 
     collection: str
     definition: bytes
+    before: bytes = b""
 
 
 class SyncLog(Message, frozen=True, kw_only=True, tag="storage.sync"):
@@ -212,7 +214,8 @@ class Commit(Message, frozen=True, kw_only=True, tag="storage.commit"):
     no document that matched at ``snapshot_lsn`` or matches now has changed in between.
     ``client`` and ``client_request_id`` name the request that is carried out, when it
     is somebody else's (see ``ChangeMatching``); a conflict is then not remembered,
-    because the sender runs the statement again.
+    because the sender runs the statement again. ``note`` is given back with the outcome,
+    also to a repeat.
     """
 
     snapshot_lsn: int
@@ -221,6 +224,7 @@ class Commit(Message, frozen=True, kw_only=True, tag="storage.commit"):
     operations: list[Part]
     client: str = ""
     client_request_id: int = 0
+    note: bytes = b""
 
 
 class AwaitChanges(Message, frozen=True, kw_only=True, tag="storage.await_changes"):
@@ -248,11 +252,11 @@ StorageRequest: TypeAlias = (
     | ReadStatistics
     | ForgetClient
     | AwaitChanges
-)
-
     | ClaimJobs
     | RenewLeases
     | ReadJobStatistics
+)
+
 
 class Written(Message, frozen=True, kw_only=True, tag="storage.written"):
     """A mutation was applied.
@@ -283,11 +287,13 @@ class Committed(Message, frozen=True, kw_only=True, tag="storage.committed"):
         synced: Whether it survives power loss already.
         affected: For each operation the number of documents (or collections) inserted,
             changed or removed.
+        note: What the request said was to be remembered.
     """
 
     lsn: int
     synced: bool
     affected: list[int]
+    note: bytes = b""
 
 
 class LogAdvanced(Message, frozen=True, kw_only=True, tag="storage.advanced"):
@@ -330,15 +336,15 @@ StorageReply: TypeAlias = (
     | LogAdvanced
     | Compacted
     | Statistics
-    | Failure
-)
-
-_decoder = msgspec.msgpack.Decoder(StorageRequest)
     | JobsEnqueued
     | JobsFinished
     | Claimed
     | LeasesRenewed
     | JobStatistics
+    | Failure
+)
+
+_decoder = msgspec.msgpack.Decoder(StorageRequest)
 
 
 def decode_storage_request(body: msgspec.Raw | bytes) -> StorageRequest:

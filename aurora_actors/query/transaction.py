@@ -24,8 +24,8 @@ from aurora_actors.errors import (
     UniqueViolationError,
 )
 from aurora_actors.messages.base import Message
-from aurora_actors.messages.query import GroupSpec, QuerySpec
 from aurora_actors.messages.jobs import JobPart
+from aurora_actors.messages.query import GroupSpec, QuerySpec
 from aurora_actors.messages.storage import (
     ChangeMatching,
     CollectionDefined,
@@ -37,8 +37,8 @@ from aurora_actors.messages.storage import (
     ReplaceDocument,
     UpdateDocument,
     UpsertDocument,
-)
     Written,
+)
 from aurora_actors.query.aggregate import Aggregation, run_aggregate
 from aurora_actors.query.compile import Matcher, compile_predicate
 from aurora_actors.query.describe import describe_predicate
@@ -136,7 +136,6 @@ class TransactionView:
         self._reads.point(info, document_id)
         return self.overlay.get(info, document_id)
 
-    def collection(self, name: str) -> CollectionInfo:
     def written(self, collection: str, document_id: str) -> bytes:
         """The record of a document that this transaction has written.
 
@@ -152,6 +151,7 @@ class TransactionView:
             )
         return bytes(record)
 
+    def collection(self, name: str) -> CollectionInfo:
         """A collection with its present count, which is noted as read.
 
         Raises:
@@ -272,17 +272,27 @@ class TransactionView:
         for rows in run_query(snapshot, spec).rows():
             ids += record_ids(record for _, record in snapshot.get_rows(info, rows))
             yield
+        yield from self.changing_found(info.name, ids, patch)
+        return len(ids)
+
+    def changing_found(
+        self, collection: str, ids: list[str], patch: bytes | None
+    ) -> Generator[None]:
+        """Update or delete documents that a query of this transaction has just found.
+
+        Raises:
+            AuroraError: a change is refused; none is made.
+        """
         mark = self.savepoint()
         try:
             for number, document_id in enumerate(ids, 1):
                 # The query has noted them: who changes one of them is noticed.
-                self._apply(_change(info.name, document_id, patch), covered=True)
+                self._apply(_change(collection, document_id, patch), covered=True)
                 if number % _STEP == 0:
                     yield
         except BaseException:
             self.rollback(mark)
             raise
-        return len(ids)
 
     def inserting(
         self, collection: str, ids: list[str], documents: list[bytes]

@@ -77,7 +77,7 @@ def apply_commit(
             exc.context["operation"] = number
             raise
     lsn = batch.lsn if batch.lsn > start else 0
-    return Committed(lsn=lsn, synced=synced, affected=affected)
+    return Committed(lsn=lsn, synced=synced, affected=affected, note=commit.note)
 
 
 def _affected(reply: Message) -> int:
