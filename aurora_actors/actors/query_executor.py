@@ -23,6 +23,7 @@ import msgspec
 import trio
 
 from aurora_actors.actors.executor_aql import AqlRunner
+from aurora_actors.actors.executor_sharing import Sharing
 from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
 from aurora_actors.errors import (
     AuroraError,
@@ -151,7 +152,12 @@ class ExecutorActor:
         )
         self._reader = IndexedReader(data, index, scans_columns=True, cache=self._cache)
         self._aql = AqlRunner(self._reader, data, config, self._ask_storage)
+        executors = (f"query_executor-{n}" for n in range(config.executors))
+        helpers = [name for name in executors if name != self._name]
         self._running: dict[_Key, _Running] = {}
+        self._sharing = Sharing(
+            self._channel, helpers, self._reader, self._running.__len__
+        )
         self._statements: dict[int, _Statement] = {}
         # Storage remembers by number what an earlier run of this actor has asked.
         self._last_statement = time.time_ns() // 1000
@@ -166,6 +172,7 @@ class ExecutorActor:
             **self._counts,
             "running": len(self._running),
             **self._cache.statistics(),
+            **self._sharing.statistics(),
             **self._aql.statistics(),
         }
 
@@ -184,6 +191,8 @@ class ExecutorActor:
             self._obey(mail)
         elif mail.sender == STORAGE:
             self._take_replies(mail)
+        elif self._sharing.is_helper(mail.sender):
+            self._sharing.take(mail, self._nursery)
         else:
             for letter in mail.letters:
                 self._take_request((mail.sender, letter.request_id), letter.body)
@@ -201,6 +210,7 @@ class ExecutorActor:
                     if name == STORAGE:
                         for number, statement in self._statements.items():
                             self._channel.queue(STORAGE, number, statement.request)
+                    self._sharing.lost(name)
 
     def _take_replies(self, mail: Mail) -> None:
         for letter in mail.letters:
@@ -313,6 +323,8 @@ class ExecutorActor:
     ) -> None:
         with self._reader.snapshot() as (snapshot, aids):
             execution = self._begin(request, snapshot, aids)
+            if isinstance(execution, Aggregation):
+                await self._sharing.share(execution)
             number = 0
             held: list[bytes] = []
             for records in execution.steps():

@@ -16,22 +16,29 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from time import perf_counter
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
-from aurora_actors.messages.query import GroupSpec, QuerySpec, ResultMode
+from aurora_actors.messages.query import (
+    AggregateFunction,
+    AggregateSpec,
+    GroupSpec,
+    QuerySpec,
+    ResultMode,
+)
 from aurora_actors.messages.shares import AggregateSegments, SegmentsAggregated
 from aurora_actors.query.aggregate_gather import Asked
 from aurora_actors.query.aggregate_groups import Groups
 from aurora_actors.query.aggregate_result import ordered_groups
+from aurora_actors.query.aggregate_segments import LEAST_SHARED
 from aurora_actors.query.aggregate_states import Budget, NodesState, State
 from aurora_actors.query.aggregate_terms import Terms
 from aurora_actors.query.aggregate_ways import gathering_of
 from aurora_actors.query.check import check_query
 from aurora_actors.query.choose import Aids
 from aurora_actors.query.describe import describe_predicate
-from aurora_actors.query.execute import MEMORY_LIMIT
+from aurora_actors.query.execute import MEMORY_LIMIT, Execution, run_query
 from aurora_actors.query.group_codec import GroupRow, encode_group
 from aurora_actors.query.plan import Plan, PlanStep, plan_query
 from aurora_actors.query.predicate import Predicate, decode_predicate
@@ -39,7 +46,7 @@ from aurora_actors.query.projection import projection
 from aurora_actors.query.scan import Finish, Pace
 from aurora_actors.storage.reader import Snapshot
 
-__all__ = ["Aggregation", "explain_aggregate", "run_aggregate"]
+__all__ = ["Aggregation", "explain_aggregate", "run_aggregate", "run_count"]
 
 _CHUNK_BYTES: Final = 256 << 10
 
@@ -210,6 +217,36 @@ def run_aggregate(
         InvalidFilterError: the query does not make sense for the collection.
     """
     return Aggregation(snapshot, spec, group, aids or Aids(), memory_limit, predicate)
+
+
+class CountAggregation(Aggregation):
+    """The number of documents; gives no groups, but :attr:`count` is it at the end."""
+
+    def steps(self) -> Generator[list[bytes]]:
+        """Count."""
+        total = 0
+        with closing(self.groups()) as parts:
+            for rows in parts:
+                total += sum(cast("int", row.results[0]) for row in rows)
+                yield []
+        self.count = total
+
+
+def run_count(
+    snapshot: Snapshot, spec: QuerySpec, *, aids: Aids
+) -> Execution | Aggregation:
+    """A query that counts; where many documents are tested, as an aggregation.
+
+    Raises:
+        CollectionNotFoundError: there is no such collection.
+        InvalidFilterError: the query does not make sense for the collection.
+    """
+    count = snapshot.collection(spec.collection).count
+    is_part = spec.limit is not None or spec.offset > 0
+    if count < LEAST_SHARED or is_part or not spec.predicate:
+        return run_query(snapshot, spec, aids=aids)
+    group = GroupSpec(aggregates=[AggregateSpec("n", AggregateFunction.COUNT)])
+    return CountAggregation(snapshot, spec, group, aids, MEMORY_LIMIT, None)
 
 
 def explain_aggregate(

@@ -31,7 +31,6 @@ from aurora_actors.query.aggregate_kernels import (
 )
 from aurora_actors.query.aggregate_keys import Keys
 from aurora_actors.query.aggregate_reduce import Reduction
-from aurora_actors.query.aggregate_states import identity_of
 from aurora_actors.query.aggregate_terms import Slot, Terms
 from aurora_actors.query.segment_match import Matched
 from aurora_actors.query.vector import column_values
@@ -180,7 +179,7 @@ class _Segment:
             column = pc.add(column, 0.0)
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
-        words = [*map(identity_of, column_values(column.dictionary, slot.kind))]
+        words = column_values(column.dictionary, slot.kind)
         found = self._reduction.distinct(column.indices, len(words))
         return lambda: [[words[code] for code in codes] for codes in found()]
 

@@ -228,11 +228,11 @@ class DistinctState:
 
     def take(self, values: Sequence[object], places: Sequence[int]) -> None:
         """Add values."""
-        self.absorb(map(identity_of, values))
+        self.absorb(values)
 
-    def absorb(self, identities: Iterable[object]) -> None:
-        """Add what :func:`identity_of` gives of values."""
-        new = {*identities} - self.identities
+    def absorb(self, values: Iterable[object]) -> None:
+        """Add values."""
+        new = {*map(identity_of, values)} - self.identities
         new.discard(None)
         if new:
             size = memory_of(next(iter(new))) + _SLOT_BYTES

@@ -40,6 +40,11 @@ class IndexedReader:
         self._tables = SegmentTables() if scans_columns else None
         self._cache = cache
 
+    @property
+    def tables(self) -> SegmentTables | None:
+        """The open column files, if this process scans columns."""
+        return self._tables
+
     @contextmanager
     def snapshot(self) -> Iterator[tuple[Snapshot, Aids]]:
         """A snapshot, and what helps with it; both end with the context."""

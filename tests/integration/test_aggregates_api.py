@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import statistics
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -259,3 +261,43 @@ def test_what_makes_no_sense_is_refused(path):
             "a": None,
         }
         assert orders.group_by("user").aggregate(n=Count()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_executors_help_each_other_with_a_large_aggregate(path):
+    """The answer is the same with helpers, and when they are killed."""
+    count = 600_000
+    with blocking.open(path, query_executors=3) as db:
+        db.new_collection(
+            "orders", {"user": F(FieldType.STRING), "n": F(FieldType.INT)}
+        )
+        rows = ({"user": f"u{n % 1000}", "n": n} for n in range(count))
+        db.insert_many("orders", rows, timeout=120)
+        groups = db.query("orders").group_by("user")
+        expected = [(f"u{n}", 600, sum(range(n, count, 1000)), n) for n in range(1000)]
+        expected.sort()
+        wait_until(lambda: columns_follow(db, path), "the columns follow", 120)
+
+        def ask() -> None:
+            found = groups.aggregate(n=Count(), total=Sum("n"), first=First("n"))
+            assert [(g.key, *g.results.values()) for g in found] == expected
+
+        def helped() -> bool:
+            ask()
+            found = db.status().actors
+            return any(a.values.get("shares_done") for a in found)
+
+        ask()
+        wait_until(lambda: helped(), "executors help", 60)
+        for _ in range(10):
+            for actor in db.status().actors:
+                if actor.name == "query_executor-1":
+                    os.kill(actor.pid, signal.SIGKILL)
+            ask()
+            wait_until(lambda: len(executors(db)) == 3, "it is back", 60)
+
+
+def executors(db) -> list[str]:
+    actors = db.status().actors
+    return [a.name for a in actors if "executor" in a.name and a.state == "ready"]

@@ -357,7 +357,7 @@ def preference(request, monkeypatch):
     monkeypatch.setattr(choosing, "_FEW", 1)
     monkeypatch.setattr(gathering, "_FEW", 1)
     monkeypatch.setattr(gathering, "LEAST_SHARED", 1)
-    monkeypatch.setattr(sharing, "LEAST_SHARED", 1)
+    monkeypatch.setattr(sharing, "LEAST_SHARED", 0)
     share = 1 if request.param == "indexes" else 1 << 40
     monkeypatch.setattr(choosing, "_COLUMN_SHARE", share)
 
