@@ -26,19 +26,20 @@ if TYPE_CHECKING:
         StdDev,
         Sum,
     )
+    from aurora_actors.client.aql_document import ResultDocument
     from aurora_actors.client.aql_results import (
         BatchResult,
         ExecutionResult,
         MigrationResult,
         MutationResult,
         QueryResult,
-        ResultDocument,
         SchemaResult,
     )
     from aurora_actors.client.database import Aurora
     from aurora_actors.client.document import Document
     from aurora_actors.client.grouping import GroupedQuery
     from aurora_actors.client.importing import ImportFault, ImportReport
+    from aurora_actors.client.indexes import IndexInfo
     from aurora_actors.client.paging import Edge, Page, PageInfo
     from aurora_actors.client.query import Query
     from aurora_actors.client.receipts import Receipt
@@ -155,6 +156,7 @@ __all__ = [
     "ImportFault",
     "ImportReport",
     "Increment",
+    "IndexInfo",
     "Indexed",
     "InitialComplete",
     "InternalError",
@@ -219,18 +221,19 @@ _HOMES = {
         "StdDev",
         "Sum",
     ),
+    "client.aql_document": ("ResultDocument",),
     "client.aql_results": (
         "BatchResult",
         "ExecutionResult",
         "MigrationResult",
         "MutationResult",
         "QueryResult",
-        "ResultDocument",
         "SchemaResult",
     ),
     "client.database": ("Aurora",),
     "client.grouping": ("GroupedQuery",),
     "client.document": ("Document",),
+    "client.indexes": ("IndexInfo",),
     "client.paging": ("Edge", "Page", "PageInfo"),
     "client.query": ("Query",),
     "client.receipts": ("Receipt",),

@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from aurora_actors.aql import tree
-from aurora_actors.aql.execution.notes import Note, encode_note
+from aurora_actors.aql.execution.notes import Note, decode_note, encode_note
 from aurora_actors.aql.execution.parts import Parts
 from aurora_actors.aql.execution.plans import Program, Root, StatementRoot
 from aurora_actors.aql.execution.programs import Programs
@@ -123,11 +123,12 @@ class AqlRunner:
             run = explain_reads if request.explains else run_reads
             steps = run(SnapshotReading(snapshot, aids), program.roots)
             held: AqlPart | None = None
+            template = program.template
             for part in steps:
                 if part is None:
                     await trio.lowlevel.checkpoint()
                 elif held is None:
-                    held = part
+                    held = _with_template(part, template) if template else part
                 elif not held.records and not part.note:
                     held = AqlPart(held.note, part.records)
                 else:
@@ -283,6 +284,12 @@ async def _gathered(parts: Parts) -> list[AqlPart]:
                 maximum=_MOST_BYTES,
             )
     return found
+
+
+def _with_template(part: AqlPart, template: bytes) -> AqlPart:
+    """The first part of a result, telling the client how to do without us."""
+    note = msgspec.structs.replace(decode_note(part.note), template=template)
+    return AqlPart(encode_note(note), part.records)
 
 
 def _answered(reply: StorageReply) -> AqlReply | Failure:

@@ -11,17 +11,18 @@ from typing import Final
 
 import msgspec
 
+from aurora_actors.aql.execution.keys import decode_template
 from aurora_actors.aql.execution.notes import Note, decode_note, decode_result
 from aurora_actors.aql.execution.seeds import new_seed
 from aurora_actors.aql.execution.shapes import shaper_of
 from aurora_actors.aql.words import may_write
+from aurora_actors.client.aql_document import ResultDocument
 from aurora_actors.client.aql_results import (
     BatchResult,
     ExecutionResult,
     MigrationResult,
     MutationResult,
     QueryResult,
-    ResultDocument,
     SchemaResult,
 )
 from aurora_actors.client.handle import Handle
@@ -38,6 +39,7 @@ __all__ = ["AqlHandle"]
 _Single = QueryResult | MutationResult | SchemaResult | MigrationResult
 _OVERHEAD: Final = 512
 _BREATH: Final = 2_000
+_LONGEST_KEPT: Final = 8 << 10
 
 
 class AqlHandle(Handle):
@@ -72,9 +74,19 @@ class AqlHandle(Handle):
             ConflictError: what it reads or changes was changed again and again.
             DataError: a mutation was refused, and with it the whole text.
         """
-        session = self._open()
+        session = self._session or self._open()
+        known = session.texts.get(text)
+        if known is not None:
+            if session.cancel_point is not None:
+                await session.cancel_point()
+            found = known.run(session.lookup, variables)
+            if found is not None:
+                return QueryResult(
+                    collection=known.collection, documents=found, name=known.name
+                )
         request = _request(session, text, variables, timeout)
         parts = await _ask(session, request, timeout)
+        _learn(session, text, parts)
         return _one_or_all(await _results(session, parts))
 
     async def explain(
@@ -140,6 +152,15 @@ async def _ask(
     if not isinstance(reply, AqlReply):
         raise InternalError(f"a text was answered by {type(reply).__name__}")
     return reply.parts
+
+
+def _learn(session: Session, text: str, parts: Sequence[AqlPart]) -> None:
+    """Keep what the executor says about running the text here."""
+    template = decode_note(parts[0].note).template if parts and parts[0].note else b""
+    if template and len(text) <= _LONGEST_KEPT:
+        session.texts.keep(text, decode_template(template))
+    else:
+        session.texts.forget(text)
 
 
 # ------------------------------------------------------------------ results

@@ -12,10 +12,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from aurora_actors.client.document import Document, FieldValue
+from aurora_actors.client.aql_document import ResultDocument
 from aurora_actors.client.paging import PageInfo
 from aurora_actors.query.plan import Plan
-from aurora_actors.schema.models import from_document
 
 __all__ = [
     "BatchResult",
@@ -31,41 +30,6 @@ M = TypeVar("M")
 
 Value: TypeAlias = Any
 """Plain Python values; only the text can say which."""
-
-
-class ResultDocument(Document):
-    """One document of a result, with exactly what was selected of it.
-
-    ``data`` has the selected fields under their names in the result, ``None`` for what
-    the document has not. ``id`` is the document's id even if it was not selected.
-    """
-
-    __slots__ = ()
-
-    def __getitem__(self, name: str) -> FieldValue:
-        return self.id if name == "id" and "id" not in self.data else self.data[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.data)
-
-    def get(self, name: str, default: FieldValue = None) -> FieldValue:
-        """What was selected as ``name``, or ``default``."""
-        if name == "id" and "id" not in self.data:
-            return self.id
-        return self.data.get(name, default)
-
-    def to(self, model: type[M]) -> M:
-        """This document as an instance of ``model``.
-
-        Raises:
-            ValidationError: a field is missing or of another type; has ``path``.
-        """
-        fields = {name: value for name, value in self.data.items() if name != "id"}
-        return from_document(model, self.id, fields)
-
-    def to_dict(self) -> dict[str, FieldValue]:
-        """What was selected, as a new dict."""
-        return dict(self.data)
 
 
 class _Result(msgspec.Struct, kw_only=True):

@@ -65,6 +65,19 @@ class Lookup:
             found = snapshot.get(snapshot.collection(collection), document_id)
             return None if found is None else bytes(found)
 
+    def index_states(
+        self, collection: int
+    ) -> dict[tuple[str, ...], tuple[bool, bool, int]]:
+        """Of each index by its fields: is it ready, of bitmaps, and its entries."""
+        index = self._index()
+        if index is None:
+            return {}
+        with index:
+            states = dict.fromkeys(index.progress(collection), (False, False, 0))
+            for found in index.indexes(collection):
+                states[found.fields] = (True, found.is_bitmaps, found.entries)
+            return states
+
     def find(
         self,
         predicate: Predicate | None,
@@ -96,13 +109,27 @@ class Lookup:
             return execution.count
 
     def find_by_key(
-        self, collection: str, term: Compare, convert: Callable[[Buffer], T]
+        self,
+        collection: str,
+        term: Compare,
+        convert: Callable[[Buffer], T],
+        *,
+        version: int | None = None,
     ) -> list[T] | None:
-        """The documents that ``term`` alone finds, if that takes no more than a look."""
+        """The documents that ``term`` alone finds, if that takes no more than a look.
+
+        Args:
+            collection: The collection.
+            term: What they are found by.
+            convert: Makes a result of a record.
+            version: Find nothing out when the schema has another version.
+        """
         # Null is in no index: equality with it finds missing fields, too.
         if term.op != "eq" or term.value is None:
             return None
         with self._snapshot() as snapshot:
+            if version is not None and snapshot.catalog_version != version:
+                return None
             info = snapshot.find(collection)
             if term.field == "id":
                 record = _by_id(snapshot, info, term.value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 
+from aurora_actors.client.aql_local import LocalTexts
 from aurora_actors.client.lookup import Lookup
 from aurora_actors.client.shell import Shell
 from aurora_actors.client.transaction_state import TransactionSpace
@@ -36,6 +37,7 @@ class Session:
         config: The settings in force.
         index: Reads indexes in this process.
         lookup: Runs short plans in this process.
+        texts: The AQL texts that this process answers.
         transactions: Begins transactions in this process.
     """
 
@@ -46,6 +48,7 @@ class Session:
         "lookup",
         "reader",
         "shell",
+        "texts",
         "transactions",
     )
 
@@ -58,6 +61,7 @@ class Session:
             config.path, max_size_gb=config.max_size_gb, max_readers=config.max_readers
         )
         self.lookup = Lookup(reader, self.index)
+        self.texts = LocalTexts()
         self.transactions = TransactionSpace(reader, config)
 
     async def close(self) -> None:

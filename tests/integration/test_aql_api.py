@@ -373,3 +373,24 @@ def test_what_is_wrong_is_said_and_changes_nothing(db, text, error, match):
     with pytest.raises(error, match=match):
         db.execute(text)
     assert db.query("users").count() == 3
+
+
+def test_look_ups_known_to_the_client_follow_data_and_schema(db):
+    text = "query ($n: String!) { users(where: {username: {eq: $n}}) { id age } }"
+    for _ in range(3):
+        assert rows(db, text, n="bob") == [{"id": "b", "age": 20}]
+        assert rows(db, text, n="nobody") == []
+    db.execute('mutation { update(collection: "users", where: {id: "b"}, data: {age: 21}) }')  # fmt: skip
+    assert rows(db, text, n="bob") == [{"id": "b", "age": 21}]
+    with pytest.raises(QueryValidationError, match="String"):
+        db.execute(text, {"n": 7})
+    with pytest.raises(QueryValidationError, match="missing"):
+        db.execute(text)
+    with pytest.raises(QueryValidationError, match="none of this name"):
+        db.execute(text, {"n": "bob", "m": 1})
+    db.execute("schema { alter collection users { drop age } }")
+    with pytest.raises(QueryValidationError, match="age"):
+        db.execute(text, {"n": "bob"})
+    db.drop_collection("users")
+    with pytest.raises(QueryValidationError, match="users"):
+        db.execute(text, {"n": "bob"})

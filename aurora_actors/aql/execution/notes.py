@@ -50,6 +50,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         version: For migrations, the last version.
         steps: For migrations, how many versions were applied.
         explain: An encoded plan.
+        template: How the client answers the text itself the next time.
     """
 
     kind: RootKind
@@ -67,6 +68,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: str = ""
     steps: int = 0
     explain: bytes = b""
+    template: bytes = b""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode

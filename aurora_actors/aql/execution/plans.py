@@ -149,10 +149,12 @@ class Program(msgspec.Struct, frozen=True):
     Attributes:
         text: The text, for errors.
         roots: What it does.
+        template: How a client answers it, see ``execution.templates``.
     """
 
     text: str
     roots: tuple[Root, ...]
+    template: bytes = b""
 
     @property
     def writes(self) -> bool:

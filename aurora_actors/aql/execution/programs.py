@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+import msgspec
+
 from aurora_actors.aql.cache import CheckedTexts
 from aurora_actors.aql.execution.compiling import compile_text
 from aurora_actors.aql.execution.plans import Program
+from aurora_actors.aql.execution.templates import template_of
 from aurora_actors.aql.limits import DEFAULT_LIMITS, Limits
 from aurora_actors.aql.migration.versions import recorded_versions
 from aurora_actors.aql.parser import parse
@@ -88,7 +91,9 @@ class Programs:
         else:
             checked = self._checked.get(text, version, definitions)
         given = decode_document(variables) if variables else {}
-        return compile_text(checked, definitions, given)
+        program = compile_text(checked, definitions, given)
+        template = template_of(checked, program, definitions, version)
+        return msgspec.structs.replace(program, template=template)
 
     def statistics(self) -> dict[str, int]:
         """Counters for the process's statistics."""
