@@ -127,6 +127,11 @@ def duck(rows: Iterable[dict[str, Any]], name: str, indexed: Iterable[str]) -> A
     return db
 
 
+def in_utc(flight: dict[str, Any]) -> dict[str, Any]:
+    """The same with a moment that DuckDB can give back without ``pytz``."""
+    return {**flight, "time_hour": flight["time_hour"].replace(tzinfo=None)}
+
+
 def user_table(path: Path, rows: Iterable[dict[str, Any]]) -> sqlite3.Connection:
     """Users in SQLite."""
     db = sqlite3.connect(path)
@@ -155,7 +160,7 @@ def flights(directory: Path) -> list[str]:
     lines = list(HEAD)
     with (
         closing(sqlite(directory / "flights.sqlite", rows)) as oracle,
-        closing(duck(rows, "flights", INDEXED)) as other,
+        closing(duck(map(in_utc, rows), "flights", INDEXED)) as other,
         our_database(directory / "flights.db", "flights", FLIGHTS, rows, "tailnum") as (
             db,
             _,
