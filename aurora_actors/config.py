@@ -26,6 +26,7 @@ __all__ = [
     "DurabilityMode",
     "EvictionPolicy",
     "HttpConfig",
+    "JobsConfig",
     "differences",
 ]
 
@@ -113,6 +114,22 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             return False
 
 
+class JobsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Background jobs (table ``[jobs]``).
+
+    Raises:
+        ConfigError: when a value is out of range; the message names the key.
+    """
+
+    ageing_s: Annotated[float, Meta(ge=0)] = 300.0
+    retention_s: Annotated[float, Meta(ge=0)] = 86_400.0
+    dead_letter_retention_s: Annotated[float, Meta(ge=0)] = 2_592_000.0
+    cleanup_interval_seconds: Seconds = 60.0
+
+    def __post_init__(self) -> None:
+        _check_fields(self, "jobs.")
+
+
 class AuroraConfig(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 ):
@@ -151,6 +168,7 @@ class AuroraConfig(
     shutdown_grace_s: Seconds = 10.0
     max_restarts: Positive = 20
     restart_window_s: Seconds = 60.0
+    jobs: JobsConfig = msgspec.field(default_factory=JobsConfig)
     http: HttpConfig | None = None
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ import trio
 from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
 from aurora_actors.errors import AuroraError, ProtocolError
 from aurora_actors.messages.base import Failure, Mail, Message
+from aurora_actors.messages.jobs import ClaimJobs, ReadJobStatistics, RenewLeases
 from aurora_actors.messages.storage import (
     AwaitChanges,
     ChangeMatching,
@@ -117,6 +118,7 @@ class StorageActor:
         self._followers: dict[str, tuple[int, int]] = {}
         self._compacting: list[_Asker] = []
         self._wake = trio.Event()
+        self._next_round = 0.0
         context.lsn = lambda: engine.lsn
         context.statistics = engine.statistics
 
@@ -128,11 +130,16 @@ class StorageActor:
     async def keep_house(self) -> None:
         """Sync the log, take checkpoints and trim when the engine says it is time."""
         while True:
-            with trio.move_on_after(self._engine.due()):
+            due = self._engine.due()
+            self._next_round = trio.current_time() + due
+            with trio.move_on_after(due):
                 await self._wake.wait()
             self._wake = trio.Event()
             self._engine.background()
             self._answer_compaction()
+            if self._answer_claims():
+                self._wake_followers()
+                self._channel.flush()
 
     # -------------------------------------------------------------- one turn
     def _turn(self, mails: Sequence[Mail]) -> None:
@@ -157,13 +164,32 @@ class StorageActor:
                 if isinstance(request, Compact):
                     self._compact(asker)
                     continue
+                if isinstance(request, ClaimJobs):
+                    self._engine.jobs.claim(*asker, request)
+                    continue
                 # What is asked after a write speaks of the state after it.
                 self._commit(calls, askers)
                 calls, askers = [], []
                 self._reply(asker, self._answer(request))
         self._commit(calls, askers)
+        self._give_jobs()
         self._wake_followers()
         self._channel.flush()
+
+    def _give_jobs(self) -> None:
+        """What is due about jobs after this turn, now or at the right time."""
+        self._engine.run_jobs()
+        self._answer_claims()
+        due = trio.current_time() + self._engine.jobs.due()
+        if due < self._next_round:
+            self._next_round = due
+            self._wake.set()
+
+    def _answer_claims(self) -> bool:
+        answers = self._engine.jobs.take_answers()
+        for waiting, claimed in answers:
+            self._channel.queue(waiting.client, waiting.request_id, claimed)
+        return bool(answers)
 
     def _follow(self, asker: _Asker, request: AwaitChanges) -> None:
         """Remember who waits for changes; one request for each follower."""
@@ -227,6 +253,8 @@ class StorageActor:
                     return LogSynced(lsn=self._engine.lsn)
                 case ReadStatistics():
                     return Statistics(values=dict(self._engine.statistics()))
+                case RenewLeases() | ReadJobStatistics():
+                    return self._answer_about_jobs(request)
                 case ForgetClient(client=client):
                     self._engine.forget_client(client)
                     return Written(lsn=0, synced=False, affected=0)
@@ -234,6 +262,11 @@ class StorageActor:
                     raise ProtocolError(f"unexpected request {type(request).__name__}")
         except AuroraError as exc:
             return Failure.of(exc, self._name)
+
+    def _answer_about_jobs(self, request: RenewLeases | ReadJobStatistics) -> Message:
+        if isinstance(request, RenewLeases):
+            return self._engine.jobs.renew(request)
+        return self._engine.job_statistics()
 
     def _reply(self, asker: _Asker, reply: Message) -> None:
         self._channel.queue(asker.name, asker.request_id, reply)
@@ -248,6 +281,7 @@ class StorageActor:
                     self._followers.pop(client, None)
                     self._engine.hold_changes(client, None)
                     self._engine.forget_client(client)
+                    self._engine.jobs.lose_mailbox(client)
                 case ActorReady():
                     pass  # storage waits for nobody's answer
 

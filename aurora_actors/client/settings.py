@@ -11,6 +11,7 @@ from aurora_actors.config import (
     DurabilityMode,
     EvictionPolicy,
     HttpConfig,
+    JobsConfig,
 )
 from aurora_actors.errors import ConfigError
 
@@ -48,6 +49,7 @@ class Settings(TypedDict, total=False):
     shutdown_grace_s: float
     max_restarts: int
     restart_window_s: float
+    jobs: JobsConfig
     http: HttpConfig | None
 
 

@@ -16,7 +16,7 @@ holds jobs has a full lease again.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 
 import msgspec
 
@@ -24,6 +24,7 @@ from aurora_actors.messages.base import Message
 
 __all__ = [
     "JOBS",
+    "JOB_PARTS",
     "QUEUES",
     "Backoff",
     "CancelJobs",
@@ -414,3 +415,5 @@ JobPart: TypeAlias = (
     | PurgeJobs
 )
 """Changes of jobs: requests by themselves, and parts of ``Commit``."""
+
+JOB_PARTS: Final[tuple[type[Message], ...]] = get_args(JobPart)

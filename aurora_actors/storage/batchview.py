@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
 from typing import Final, TypeAlias
 
 from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.changes import change_header
 from aurora_actors.storage.environment import Table, Tables, Transaction
+from aurora_actors.storage.jobs.index import READY
 from aurora_actors.storage.layout import row_key
 
 __all__ = ["BatchView", "Overlay"]
@@ -40,6 +42,8 @@ class BatchView:
         self._ids: Overlay = {}
         self._unique: Overlay = {}
         self._changes: dict[int, bytes] = {}
+        self._jobs: Overlay = {}
+        self._job_counts: dict[bytes, int] = {}
 
     def row_of(self, id_key: bytes) -> int | None:
         """The row of the document with this key in ``ids``."""
@@ -69,6 +73,62 @@ class BatchView:
         cursor = self.txn.cursor(self.tables.docs)
         keys = [row_key(collection.id, row) for row in rows]
         return [record for _, record in cursor.getmulti(keys)]
+
+    def job_entry(self, key: bytes) -> bytes | None:
+        """The value of a key of ``jobs``; of counters, before this batch."""
+        if key in self._jobs:
+            return self._jobs[key]
+        value: bytes | None = self.txn.get(key, db=self.tables.jobs)
+        return value
+
+    @property
+    def has_job_changes(self) -> bool:
+        """Whether the batch has changed which jobs there are to be run."""
+        return bool(self._jobs or self._job_counts)
+
+    def job_count(self, key: bytes) -> int:
+        """The value of a counter of ``jobs``."""
+        count = self._job_counts.get(key)
+        if count is None:
+            value = self.txn.get(key, db=self.tables.jobs)
+            count = 0 if value is None else int.from_bytes(value, "big")
+        return count
+
+    def job_keys(self, prefix: bytes) -> Iterator[bytes]:
+        """The keys of ``jobs`` that begin with ``prefix``, in order."""
+        overlay = self._jobs
+        added = sorted(
+            key
+            for key, value in overlay.items()
+            if value is not None and key.startswith(prefix)
+        )
+        stored = (key for key in self._stored_jobs(prefix) if key not in overlay)
+        return merge(stored, added) if added else stored
+
+    def _stored_jobs(self, prefix: bytes) -> Iterator[bytes]:
+        cursor = self.txn.cursor(self.tables.jobs)
+        if cursor.set_range(prefix):
+            for key in cursor.iternext(values=False):
+                if not key.startswith(prefix):
+                    return
+                yield key
+
+    def ready_jobs(self) -> dict[bytes, list[bytes]]:
+        """What this batch has added to the lanes of ``jobs``, sorted, by lane."""
+        found: dict[bytes, list[bytes]] = {}
+        for key, value in self._jobs.items():
+            if value is not None and key[:1] == READY:
+                found.setdefault(key[:-16], []).append(key)
+        for keys in found.values():
+            keys.sort()
+        return found
+
+    def lane(self, lane: bytes, added: Sequence[bytes]) -> Iterator[bytes]:
+        """The keys of a lane, in order; ``added`` are those of this batch."""
+        overlay = self._jobs
+        stored = (key for key in self._stored_jobs(lane) if key not in overlay)
+        new = (key for key in added if overlay[key] is not None)
+        return merge(stored, new) if added else stored
 
     def any_id(self, id_keys: Iterable[bytes]) -> bytes | None:
         """One of ``id_keys`` that is taken, if any is."""

@@ -14,6 +14,7 @@ write.
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -23,11 +24,20 @@ import lmdb
 from aurora_actors.config import AuroraConfig, DurabilityMode
 from aurora_actors.errors import AuroraError, StorageFullError, UnavailableError
 from aurora_actors.messages.base import Failure, Message
-from aurora_actors.messages.storage import Compacted
+from aurora_actors.messages.jobs import JobStatistics
+from aurora_actors.messages.storage import Compacted, Written
 from aurora_actors.storage.compactor import Compactor
-from aurora_actors.storage.environment import Transaction, translate_lmdb
+from aurora_actors.storage.environment import (
+    Transaction,
+    lmdb_errors,
+    translate_lmdb,
+)
+from aurora_actors.storage.jobs.changes import Surroundings
+from aurora_actors.storage.jobs.desk import Desk
+from aurora_actors.storage.jobs.service import JobClock, JobService
 from aurora_actors.storage.operations import CompilePredicate, Operations
 from aurora_actors.storage.origins import AUDITOR, Origins
+from aurora_actors.storage.outcomes import encode_reply
 from aurora_actors.storage.reclaim import reclaim_some
 from aurora_actors.storage.replay import Entry, encode_payload
 from aurora_actors.storage.requests import ACTOR, RequestRunner, StorageCall
@@ -42,6 +52,7 @@ __all__ = ["Engine", "StorageCall"]
 _log = logging.getLogger(__name__)
 _BATCH_BYTES: Final = 64 << 20
 _RECLAIM_AGAIN_S: Final = 1.0
+_NO_REPLY: Final = encode_reply(Written(lsn=0, synced=False, affected=0))
 
 
 class Engine:
@@ -53,9 +64,11 @@ class Engine:
         operations: Operations,
         upkeep: Upkeep,
         clock: Callable[[], float],
+        jobs: JobService,
     ) -> None:
         self._store = store
         self._runner = RequestRunner(operations, store.outcomes)
+        self.jobs = jobs
         self._upkeep = upkeep
         config = store.config
         self._strict = config.durability is DurabilityMode.STRICT
@@ -65,7 +78,7 @@ class Engine:
         self._space = Space(store, clock)
         self._compactor = Compactor(store, upkeep, self._space, clock)
         self._clock = clock
-        self._reclaim_at = 0.0
+        self._reclaim_at = self._jobs_again = 0.0
         self._origins = (
             Origins(lambda: store.tables.meta, time.time) if config.audit_path else None
         )
@@ -82,6 +95,7 @@ class Engine:
         tree_id: str,
         settings: Settings | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> Engine:
         """Open a database, making or recovering it if need be.
 
@@ -90,7 +104,9 @@ class Engine:
             compile_predicate: Makes a function of an encoded predicate.
             tree_id: This run of the tree; remembered outcomes of another are dropped.
             settings: What tests replace: file system, boot id, limits.
-            clock: Seconds, monotonic; decides when upkeep is due, nothing else.
+            clock: Seconds, monotonic; decides when upkeep is due, and when leases and
+                attempts of jobs are over.
+            wall: Seconds since 1970; the time of jobs.
 
         Raises:
             UnavailableError: another process writes the database, or the system
@@ -107,7 +123,13 @@ class Engine:
             settings.checkpoint_log_bytes,
             store.map_size,
         )
-        return cls(store, Operations(config, compile_predicate), upkeep, clock)
+        now, desk = JobClock(wall, clock).now, Desk(clock)
+        operations = Operations(config, compile_predicate)
+        around = Surroundings(desk, now, random.random)
+        jobs = JobService(config, operations.use_jobs(config, around), desk, now)
+        with lmdb_errors(store.data_path), store.env.begin() as txn:
+            jobs.load(txn, store.tables, store.catalog)
+        return cls(store, operations, upkeep, clock, jobs)
 
     @property
     def lsn(self) -> int:
@@ -175,8 +197,10 @@ class Engine:
         point = batch.savepoint()
         try:
             replies, entries = self._runner.run(batch, part)
+            self._run_jobs(batch, entries)
             if batch.lsn == start and not store.outcomes.pending:
                 txn.abort()  # only repeats: nothing to write
+                self.jobs.committed()
                 return replies
             state = store.write(txn, batch)
             if entries:
@@ -188,15 +212,44 @@ class Engine:
             txn.abort()
             batch.rollback(point)
             store.outcomes.aborted()
+            self.jobs.aborted()
             if isinstance(exc, lmdb.Error):
                 raise translate_lmdb(exc, str(store.data_path)) from exc
             raise
         store.committed(state)
+        self.jobs.committed()
         self._upkeep.wrote(batch.pages)
         self._batches += 1
         self._writes += state.lsn - start
         self._raise_floors(part)
         return replies
+
+    def _run_jobs(self, batch: WriteSet, entries: list[Entry]) -> None:
+        before, start = len(batch.effects), batch.lsn
+        self.jobs.run(batch)
+        if batch.lsn > start:
+            entries.append(Entry(ACTOR, 0, _NO_REPLY, batch.effects[before:]))
+
+    def run_jobs(self) -> None:
+        """Do what is due about jobs, if anything is; see ``storage.jobs.service``.
+
+        Raises:
+            UnavailableError: a commit has failed for good.
+        """
+        if self.jobs.due() > 0 or self._clock() < self._jobs_again:
+            return
+        self._check_usable()
+        try:
+            self._commit(())
+        except StorageFullError:
+            _log.warning("no room to go on with jobs")
+            self._jobs_again = self._clock() + _RECLAIM_AGAIN_S
+
+    def job_statistics(self) -> JobStatistics:
+        """The number of jobs by queue and status."""
+        store = self._store
+        with lmdb_errors(store.data_path), store.env.begin() as txn:
+            return self.jobs.statistics(txn, store.tables)
 
     def _append(self, start: int, batch: WriteSet, entries: Sequence[Entry]) -> None:
         log = self._store.log
@@ -265,6 +318,7 @@ class Engine:
     def due(self) -> float:
         """Seconds until :meth:`background` should be called."""
         waits = [self._upkeep.due(self._store.state), self._space.due()]
+        waits.append(max(self.jobs.due(), self._jobs_again - self._clock()))
         if self._store.catalog.dropped and not self._compactor.is_running:
             waits.append(max(0.0, self._reclaim_at - self._clock()))
         if (compacting := self._compactor.due()) is not None:
@@ -285,6 +339,7 @@ class Engine:
         if self._store.catalog.dropped and not self._compactor.is_running:
             self._reclaim()
         self._compactor.run()
+        self.run_jobs()
         self._check_usable()
 
     def start_compaction(self) -> None:
@@ -350,6 +405,7 @@ class Engine:
             "first_change": store.history.first,
             "generation": store.generation,
             "compactions": self._compactor.done,
+            **self.jobs.counters(),
             **self._space.statistics(),
         }
 

@@ -78,6 +78,7 @@ class Tables(NamedTuple):
     unique: Table
     changes: Table
     requests: Table
+    jobs: Table
 
 
 def open_environment(

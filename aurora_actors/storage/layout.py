@@ -13,6 +13,7 @@ table       key                                          value
 ``unique``  collection u32, field u16, value key         row u64
 ``changes`` LSN u64                                      see ``storage.changes``
 ``requests`` client name, NUL, request id u64            encoded reply
+``jobs``    see ``storage.jobs.index``                   see there
 =========== ============================================ ==========================
 
 Invariants: collection ids are never used twice; row ids are given per collection, from
@@ -66,7 +67,15 @@ REPAIR_SCRATCH: Final = "repair.new"
 REPAIR_READY: Final = "ready"
 
 FORMAT_VERSION: Final = 1
-TABLES: Final = (b"meta", b"docs", b"ids", b"unique", b"changes", b"requests")
+TABLES: Final = (
+    b"meta",
+    b"docs",
+    b"ids",
+    b"unique",
+    b"changes",
+    b"requests",
+    b"jobs",
+)
 
 META_FORMAT: Final = b"format"
 META_UUID: Final = b"uuid"

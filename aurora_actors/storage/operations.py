@@ -21,6 +21,7 @@ from aurora_actors.messages.storage import (
     Committed,
     DefineCollection,
     DeleteDocument,
+from aurora_actors.messages.jobs import JOB_PARTS, JOBS, QUEUES
     DropCollection,
     InsertDocuments,
     Operation,
@@ -48,7 +49,8 @@ from aurora_actors.storage.redefinition import check_redefinition
 from aurora_actors.storage.transactions import apply_commit
 from aurora_actors.storage.writeset import WriteSet
 
-__all__ = ["CompilePredicate", "Operations", "Predicate"]
+__all__ = ["GUARDED", "CompilePredicate", "Operations", "Predicate"]
+from aurora_actors.storage.jobs.changes import JobChanges, Surroundings
 
 _SYNCED: Final = frozenset({DurabilityMode.STRICT, DurabilityMode.SYNCHRONOUS})
 
@@ -57,6 +59,7 @@ class Operations:
     """What the storage engine can do to documents and collections.
 
     Args:
+GUARDED: Final = frozenset({JOBS, QUEUES})
         config: Limits, and whether a reply may say that it is synced.
         compile_predicate: Makes a function of an encoded predicate.
     """
@@ -91,6 +94,13 @@ class Operations:
         operation = self._apply.get(type(request))
         if operation is None:
             raise UsageError(f"{type(request).__name__} is not a change of data")
+    def use_jobs(self, config: AuroraConfig, around: Surroundings) -> JobChanges:
+        """Carry out requests about jobs as well, which are refused without this."""
+        insert_all = self._inserts.insert_all
+        jobs = JobChanges(config, around, insert_all, synced=self._synced)
+        self._apply.update(dict.fromkeys(JOB_PARTS, jobs.apply))
+        return jobs
+
         point = batch.savepoint()
         try:
             return operation(batch, request)
@@ -100,6 +110,8 @@ class Operations:
 
     def _written(self, lsn: int, affected: int) -> Written:
         return Written(lsn=lsn, synced=self._synced, affected=affected)
+        if getattr(request, "collection", "") in GUARDED:
+            raise UsageError("jobs and queues are changed by requests about them")
 
     def _commit(self, batch: WriteSet, request: Commit) -> Committed:
         return apply_commit(

@@ -26,11 +26,13 @@ from typing import Final, NamedTuple
 import msgspec
 
 from aurora_actors.errors import CorruptionError
+from aurora_actors.messages.jobs import JOBS
 from aurora_actors.schema.record import record_body, record_lsn
 from aurora_actors.schema.types import decode_definition
 from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.changes import ChangeKind
 from aurora_actors.storage.frames import Frame
+from aurora_actors.storage.jobs.records import index_record
 from aurora_actors.storage.layout import value_key
 from aurora_actors.storage.writeset import WriteSet
 
@@ -138,6 +140,9 @@ def _insert(
     row = batch.insert(collection, records, keys, unique)
     if row != first_row:
         raise ValueError(f"row {row} where {first_row} is due")
+    if collection.name == JOBS:
+        for row, record in enumerate(records, first_row):
+            index_record(batch, row, None, record)
 
 
 def _update(batch: WriteSet, collection: Collection, row: int, new: bytes) -> None:
@@ -147,6 +152,8 @@ def _update(batch: WriteSet, collection: Collection, row: int, new: bytes) -> No
     before = _unique_keys(collection, old)
     after = _unique_keys(collection, new)
     batch.update(collection, row, old, new, freed=before - after, taken=after - before)
+    if collection.name == JOBS:
+        index_record(batch, row, old, new)
 
 
 def _delete(batch: WriteSet, collection: Collection, rows: list[int]) -> None:
@@ -155,6 +162,9 @@ def _delete(batch: WriteSet, collection: Collection, rows: list[int]) -> None:
         raise ValueError(f"{len(rows) - len(records)} rows to delete are missing")
     freed = [key for record in records for key in _unique_keys(collection, record)]
     batch.delete(collection, rows, records, freed)
+    if collection.name == JOBS:
+        for row, record in zip(rows, records, strict=True):
+            index_record(batch, row, record, None)
 
 
 def _unique_keys(collection: Collection, record: bytes) -> set[bytes]:

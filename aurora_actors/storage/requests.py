@@ -20,7 +20,7 @@ from aurora_actors.messages.storage import (
     InsertDocuments,
     Operation,
 )
-from aurora_actors.storage.operations import Operations
+from aurora_actors.storage.operations import GUARDED, Operations
 from aurora_actors.storage.outcomes import Outcomes
 from aurora_actors.storage.replay import Entry
 from aurora_actors.storage.transactions import is_conflict
@@ -131,7 +131,7 @@ class RequestRunner:
     def _end_of_run(self, calls: Sequence[StorageCall], start: int) -> int:
         """Where the run of new inserts into one collection that starts here ends."""
         first = calls[start].request
-        if type(first) is not InsertDocuments:
+        if type(first) is not InsertDocuments or first.collection in GUARDED:
             return start
         seen: set[tuple[str, int]] = set()
         find = self._outcomes.find

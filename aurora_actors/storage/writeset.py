@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from aurora_actors.schema.types import encode_definition
 from aurora_actors.storage.batchview import BatchView, Overlay
@@ -40,6 +40,7 @@ from aurora_actors.storage.changes import (
     update_change,
 )
 from aurora_actors.storage.environment import Tables, Transaction
+from aurora_actors.storage.jobs.index import JobKeys
 from aurora_actors.storage.journal import Journal
 from aurora_actors.storage.layout import META_NEXT_COLLECTION, META_STATE, row_key
 from aurora_actors.storage.tablewriter import TableWriter
@@ -49,6 +50,9 @@ __all__ = ["Savepoint", "WriteSet"]
 _U64: Final = struct.Struct(">Q")
 _U32: Final = struct.Struct(">I")
 _INSERT: Final = int(ChangeKind.INSERT)
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Savepoint(NamedTuple):
@@ -281,6 +285,37 @@ class WriteSet(BatchView):
             },
         )
 
+    # -------------------------------------------------------------- jobs
+    def index_job(self, row: int, before: JobKeys, after: JobKeys) -> None:
+        """Note in ``jobs`` that the document in a row has changed."""
+        if before.place != after.place:
+            if before.place:
+                self._set(self._jobs, before.place, None)
+            if after.place:
+                self._set(self._jobs, after.place, b"")
+        if before.counter != after.counter:
+            if before.counter:
+                self._count_job(before.counter, -1)
+            if after.counter:
+                self._count_job(after.counter, 1)
+        if after.unique and not before.unique:
+            self._set(self._jobs, after.unique, _U64.pack(row))
+
+    def _count_job(self, key: bytes, change: int) -> None:
+        self._set(self._job_counts, key, self.job_count(key) + change)
+
+    def forget_unique_job(self, row: int, key: bytes) -> None:
+        """The document in a row, which had this unique key, is removed."""
+        if self.job_entry(key) == _U64.pack(row):
+            self._set(self._jobs, key, None)
+
+    def note(self, mapping: dict[K, V], key: K, value: V | None) -> None:
+        """Set (``None``: remove) an entry in memory; undone with the batch."""
+        if value is None:
+            self._journal.remove(mapping, key)
+        else:
+            self._set(mapping, key, value)
+
     # -------------------------------------------------------------- collections
     def define(self, collection: Collection) -> None:
         """Add a collection; its ``created_lsn`` is ``self.lsn + 1``."""
@@ -350,6 +385,8 @@ class WriteSet(BatchView):
         for number in self._counted:
             counters = self.catalog.counters.get(number)
             self._meta[counters_key(number)] = counters and pack_counters(counters)
+        if self._jobs or self._job_counts:
+            self._flush_jobs(writer)
         state = State(self.lsn, self.timeline, self.catalog.numbers["version"])
         self._meta[META_STATE] = pack_state(state)
         writer.change(tables.meta, self._meta)
@@ -360,6 +397,12 @@ class WriteSet(BatchView):
         """New changes go behind all others; older ones say what superseded them."""
         pack, start = _U64.pack, self._start
         table, changes = self.tables.changes, self._changes
+    def _flush_jobs(self, writer: TableWriter) -> None:
+        entries = self._jobs
+        for key, count in self._job_counts.items():
+            entries[key] = _U64.pack(count) if count else None
+        writer.change(self.tables.jobs, entries)
+
         if len(changes) > self.lsn - start:
             old: Overlay = {
                 pack(lsn): value for lsn, value in changes.items() if lsn <= start

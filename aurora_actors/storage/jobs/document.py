@@ -96,8 +96,10 @@ class JobDocument(msgspec.Struct, omit_defaults=True):
         after_any_end: It starts however those have ended.
         before: Jobs that wait for this one.
         told: Those have been told of its end.
+        told_dead: Those that start however it ends have been told.
         worker: Who runs it, or ran it last.
         claim: The worker's number of the claim that gave it out.
+        uncounted: How many attempts, the first ones, do not count as tries.
         started_at: When the last attempt began.
         finished_at: When it ended.
         expires_at: When it is removed.
@@ -128,8 +130,10 @@ class JobDocument(msgspec.Struct, omit_defaults=True):
     after_any_end: bool = False
     before: list[str] | None = None
     told: bool = False
+    told_dead: bool = False
     worker: str | None = None
     claim: int = 0
+    uncounted: int = 0
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime | None = None

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from aurora_supervisor.exits import ExitStatus
 
-from aurora_actors.config import AuroraConfig, HttpConfig
+from aurora_actors.config import AuroraConfig, HttpConfig, JobsConfig
 
 CONFIG = Path(__file__).parents[3] / "config"
 REFERENCE = (CONFIG / "aurora.toml").read_text(encoding="utf-8")
-TABLES = {"": AuroraConfig, "http": HttpConfig}
+TABLES = {"": AuroraConfig, "jobs": JobsConfig, "http": HttpConfig}
 """The tables of the file, the one at its top having no name, and what reads them."""
 
 

@@ -1,0 +1,223 @@
+"""Giving out jobs: the best heads of the lanes, to the workers that wait.
+
+Runs at the end of a batch, inside its transaction, so that a job is given out in the
+commit that enqueues it. The next job is the one with the smallest ``due - priority *
+ageing``: a priority is a head start of so many seconds for each step, so whatever waits
+longer than that comes first in the end. Costs as much as is given out, and a step for
+each lane. Storage process only.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from heapq import heapify, heappop, heapreplace
+from typing import Final, NamedTuple, TypeAlias
+
+from aurora_actors.messages.jobs import Claimed, ClaimedJob
+from aurora_actors.storage.catalog import Collection
+from aurora_actors.storage.jobs.desk import Desk, WaitingClaim
+from aurora_actors.storage.jobs.document import to_micros
+from aurora_actors.storage.jobs.index import (
+    READY,
+    Lane,
+    keys_of,
+    parse_lane,
+    row_of_key,
+)
+from aurora_actors.storage.jobs.machine import start
+from aurora_actors.storage.jobs.records import job_of
+from aurora_actors.storage.jobs.rows import put_job
+from aurora_actors.storage.writeset import WriteSet
+
+__all__ = ["Claiming", "Given"]
+
+_log = logging.getLogger(__name__)
+_MAX_AT_ONCE: Final = 4_096
+
+Head: TypeAlias = tuple[int, bytes, Lane, Iterator[bytes]]
+
+
+class Given(NamedTuple):
+    """What a pass over the claims came to.
+
+    Attributes:
+        replies: The claims that are answered, each with its answer.
+        due: Microseconds since 1970: when the next job is due that somebody waits for;
+            ``None`` when there is none.
+        wait_s: In how many seconds a rate lets the next one start.
+        more: There may be more to give out at once.
+    """
+
+    replies: list[tuple[WaitingClaim, Claimed]]
+    due: int | None
+    wait_s: float
+    more: bool
+
+
+def _ready_lanes(batch: WriteSet) -> dict[bytes, Lane]:
+    """All lanes that hold jobs, found by stepping from one to the next."""
+    lanes: dict[bytes, Lane] = {}
+    for lane in batch.ready_jobs():
+        lanes[lane] = parse_lane(lane)
+    cursor = batch.txn.cursor(batch.tables.jobs)
+    found = cursor.set_range(READY)
+    while found and cursor.key()[:1] == READY:
+        lane = cursor.key()[:-16]
+        lanes[lane] = parse_lane(lane)
+        found = cursor.set_range(lane + b"\xff" * 17)
+    return lanes
+
+
+class Claiming:
+    """One pass over the claims that wait.
+
+    Args:
+        batch: Where jobs change.
+        collection: The collection of the jobs.
+        desk: The claims and the limits.
+        now: The time.
+        ageing_s: The head start of each step of priority.
+    """
+
+    def __init__(
+        self,
+        batch: WriteSet,
+        collection: Collection,
+        desk: Desk,
+        now: datetime,
+        ageing_s: float,
+    ) -> None:
+        self._batch = batch
+        self._collection = collection
+        self._desk = desk
+        self._lanes = _ready_lanes(batch)
+        self._now = now
+        self._micros = to_micros(now)
+        self._ageing = int(ageing_s * 1_000_000)
+        self._added = batch.ready_jobs()
+        self._due: int | None = None
+        self._wait_s = math.inf
+        self._left = _MAX_AT_ONCE
+
+    def run(self) -> Given:
+        """Give out what can be given out."""
+        replies = []
+        for claims in self._groups():
+            shares = self._share(claims)
+            for claim, jobs in zip(claims, shares, strict=True):
+                if jobs:
+                    cancel = self._desk.to_cancel(claim.claim.worker)
+                    self._desk.told.update(cancel)
+                    replies.append((claim, Claimed(jobs=jobs, cancel=cancel)))
+        return Given(replies, self._due, self._wait_s, self._left <= 0)
+
+    def _groups(self) -> list[list[WaitingClaim]]:
+        """Claims for the same queues and types together, the oldest first."""
+        groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[WaitingClaim]] = {}
+        for waiting in self._desk.waiting.values():
+            claim = waiting.claim
+            wanted = tuple(claim.queues), tuple(claim.job_types)
+            groups.setdefault(wanted, []).append(waiting)
+        return list(groups.values())
+
+    def _share(self, claims: Sequence[WaitingClaim]) -> list[list[ClaimedJob]]:
+        """Deal what there is evenly: the best job to the first, the next to the next."""
+        first = claims[0].claim
+        wanted = min(sum(each.claim.max_jobs for each in claims), self._left)
+        rows = self._best(wanted, set(first.queues), set(first.job_types))
+        self._left -= len(rows)
+        shares: list[list[ClaimedJob]] = [[] for _ in claims]
+        open_shares = list(range(len(claims)))
+        at = 0
+        for row in rows:
+            at %= len(open_shares)
+            number = open_shares[at]
+            waiting = claims[number]
+            job = self._start(row, waiting)
+            if job is None:
+                continue
+            shares[number].append(job)
+            if len(shares[number]) >= waiting.claim.max_jobs:
+                del open_shares[at]
+                if not open_shares:
+                    break
+            else:
+                at += 1
+        return shares
+
+    # -------------------------------------------------------------- which
+    def _best(self, wanted: int, queues: set[str], types: set[str]) -> list[int]:
+        """The rows of the next jobs."""
+        rows: list[int] = []
+        started: dict[str, int] = {}
+        allowed: dict[str, float] = {}
+        heads = self._heads(queues, types, allowed)
+        heapify(heads)
+        while heads and len(rows) < wanted:
+            _, key, about, keys = heads[0]
+            queue = about.queue
+            if allowed[queue] < 1:
+                heappop(heads)
+                continue
+            allowed[queue] -= 1
+            started[queue] = started.get(queue, 0) + 1
+            rows.append(row_of_key(key))
+            following = next(keys, None)
+            rank = None if following is None else self._rank(following, about)
+            if following is None or rank is None:
+                heappop(heads)
+            else:
+                heapreplace(heads, (rank, following, about, keys))
+        for queue, count in started.items():
+            self._desk.spend(queue, count)
+            if allowed[queue] < 1:
+                self._wait_s = min(self._wait_s, self._desk.allowance(queue)[1])
+        return rows
+
+    def _heads(
+        self, queues: set[str], types: set[str], allowed: dict[str, float]
+    ) -> list[Head]:
+        """The first job of each lane that is wanted; fills ``allowed`` by queue."""
+        heads: list[Head] = []
+        for lane, about in self._lanes.items():
+            if (queues and about.queue not in queues) or (
+                types and about.job_type not in types
+            ):
+                continue
+            if about.queue not in allowed:
+                allowed[about.queue], wait = self._desk.allowance(about.queue)
+                self._wait_s = min(self._wait_s, wait)
+            if allowed[about.queue] >= 1:
+                keys = self._batch.lane(lane, self._added.get(lane, ()))
+                key = next(keys, None)
+                rank = None if key is None else self._rank(key, about)
+                if key is not None and rank is not None:
+                    heads.append((rank, key, about, keys))
+        return heads
+
+    def _rank(self, key: bytes, about: Lane) -> int | None:
+        """Where a job stands in the order; ``None`` when it is not due."""
+        due = int.from_bytes(key[-16:-8], "big")
+        if about.scheduled and due > self._micros:
+            if self._due is None or due < self._due:
+                self._due = due
+            return None
+        return due - about.priority * self._ageing
+
+    # -------------------------------------------------------------- starting
+    def _start(self, row: int, waiting: WaitingClaim) -> ClaimedJob | None:
+        batch, claim = self._batch, waiting.claim
+        record = batch.record(self._collection, row)
+        if record is None:
+            _log.error("the index of jobs has a row that is not there: %d", row)
+            return None
+        job = job_of(record)
+        before = keys_of(row, job)
+        start(job, claim.worker, claim.number, self._now)
+        job_id, body = put_job(batch, self._collection, row, record, job, before)
+        batch.note(self._desk.held, job_id, self._desk.hold(job, row))
+        self._desk.told.discard(job_id)
+        return ClaimedJob(job_id, job.attempt, body)

@@ -1,0 +1,196 @@
+"""The workers, what they hold and what they wait for: all of it in memory.
+
+Made again from the running jobs when the database is opened; nothing here is needed to
+know what has become of a job. Leases and time limits run on the monotonic clock, so that
+a jump of the system's clock ends none of them. Storage process only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from aurora_actors.messages.jobs import ClaimJobs, LeasesRenewed, RenewLeases
+from aurora_actors.storage.jobs.document import JobDocument, QueueDocument
+
+__all__ = ["Bucket", "Desk", "Held", "WaitingClaim", "mailbox_of"]
+
+DEFAULT_LEASE_S: Final = 30.0
+_OVERTIME_S: Final = 5.0
+
+
+class Held(NamedTuple):
+    """A job that runs.
+
+    Attributes:
+        row: Its row.
+        queue: Its queue.
+        worker: Who runs it.
+        attempt: Which attempt.
+        claim: The number of the claim that gave it out.
+        limit: When its time is over, with some time for the worker to say so itself.
+        cancel: The worker is to cancel it.
+    """
+
+    row: int
+    queue: str
+    worker: str
+    attempt: int
+    claim: int
+    limit: float
+    cancel: bool
+
+
+class WaitingClaim(NamedTuple):
+    """A claim that is not answered yet, and to whom the answer goes."""
+
+    client: str
+    request_id: int
+    claim: ClaimJobs
+    until: float
+
+
+class Bucket(NamedTuple):
+    """How many jobs of a queue may start now, and since when that is so."""
+
+    tokens: float
+    at: float
+
+
+@dataclass
+class Desk:
+    """What storage knows of workers.
+
+    Attributes:
+        clock: Seconds, monotonic.
+        leases: Until when each worker counts as alive.
+        held: The jobs that run, by id. Changed through the batch, which can undo it.
+        queues: What was set of queues. Changed through the batch as well.
+        buckets: For queues with a rate; those that are not there are empty.
+        waiting: The claims that wait, by worker.
+        stale: There may be something to give out that was not tried.
+        told: Jobs to be cancelled that their workers have been told of.
+    """
+
+    clock: Callable[[], float]
+    leases: dict[str, float] = field(default_factory=dict)
+    held: dict[str, Held] = field(default_factory=dict)
+    queues: dict[str, QueueDocument] = field(default_factory=dict)
+    buckets: dict[str, Bucket] = field(default_factory=dict)
+    waiting: dict[str, WaitingClaim] = field(default_factory=dict)
+    stale: bool = True
+    told: set[str] = field(default_factory=set)
+
+    def hold(self, job: JobDocument, row: int) -> Held:
+        """What is to be remembered of a job that runs from now on."""
+        limit = math.inf
+        if job.timeout_s > 0:
+            limit = self.clock() + job.timeout_s + _OVERTIME_S
+        return Held(
+            row,
+            job.queue,
+            job.worker or "",
+            job.attempt,
+            job.claim,
+            limit,
+            job.cancel_requested,
+        )
+
+    # -------------------------------------------------------------- leases
+    def renew(self, worker: str, lease_s: float | None = None) -> None:
+        """The worker lives; without ``lease_s`` its lease gets no shorter."""
+        until = self.clock() + (DEFAULT_LEASE_S if lease_s is None else lease_s)
+        if lease_s is None:
+            until = max(until, self.leases.get(worker, 0.0))
+        self.leases[worker] = until
+
+    def answer_renewal(self, request: RenewLeases) -> LeasesRenewed:
+        """Renew a lease; says what has become of the worker's jobs."""
+        self.renew(request.worker, request.lease_s)
+        cancel: list[str] = []
+        lost: list[str] = []
+        for job_id in request.jobs:
+            held = self.held.get(job_id)
+            if held is None or held.worker != request.worker:
+                lost.append(job_id)
+            elif held.cancel:
+                cancel.append(job_id)
+                self.told.add(job_id)
+        return LeasesRenewed(cancel=cancel, lost=lost)
+
+    def expired(self) -> list[str]:
+        """The workers whose leases have run out."""
+        now = self.clock()
+        return [worker for worker, until in self.leases.items() if until <= now]
+
+    def overdue(self) -> list[str]:
+        """The jobs that have taken too long."""
+        now = self.clock()
+        return [job_id for job_id, held in self.held.items() if held.limit <= now]
+
+    def workers_of(self, name: str) -> list[str]:
+        """The workers that ``name`` means: one, or all that a mailbox has been."""
+        known = {held.worker for held in self.held.values()} | self.leases.keys()
+        return [
+            worker for worker in known if worker == name or mailbox_of(worker) == name
+        ]
+
+    def jobs_of(self, worker: str) -> list[str]:
+        """The jobs that a worker holds."""
+        return [job_id for job_id, held in self.held.items() if held.worker == worker]
+
+    def forget(self, worker: str) -> None:
+        """The worker is gone, and holds nothing any more."""
+        self.leases.pop(worker, None)
+        self.waiting.pop(worker, None)
+
+    def to_cancel(self, worker: str) -> list[str]:
+        """The worker's jobs that are to be cancelled, which it was not told yet."""
+        return [
+            job_id
+            for job_id, held in self.held.items()
+            if held.cancel and held.worker == worker and job_id not in self.told
+        ]
+
+    # -------------------------------------------------------------- limits
+    def allowance(self, queue: str) -> tuple[float, float]:
+        """How many jobs of a queue may start now, and in how long there are more.
+
+        The second is infinite when only the end of a job can help.
+        """
+        settings = self.queues.get(queue)
+        if settings is None:
+            return math.inf, math.inf
+        if settings.paused:
+            return 0, math.inf
+        allowed, wait = math.inf, math.inf
+        if settings.concurrency is not None:
+            running = sum(held.queue == queue for held in self.held.values())
+            allowed = max(0, settings.concurrency - running)
+        if settings.rate is not None:
+            tokens = self.tokens(queue, settings.rate, settings.period_s)
+            if tokens < 1:
+                wait = (1 - tokens) * settings.period_s / settings.rate
+            allowed = min(allowed, math.floor(tokens))
+        return allowed, wait
+
+    def tokens(self, queue: str, rate: int, period_s: float) -> float:
+        """How many jobs of a queue its rate lets start now."""
+        now = self.clock()
+        bucket = self.buckets.setdefault(queue, Bucket(0.0, now))
+        gained = (now - bucket.at) * rate / period_s
+        return min(bucket.tokens + gained, float(rate))
+
+    def spend(self, queue: str, started: int) -> None:
+        """So many jobs of a queue have started."""
+        settings = self.queues.get(queue)
+        if settings is not None and settings.rate is not None:
+            tokens = self.tokens(queue, settings.rate, settings.period_s)
+            self.buckets[queue] = Bucket(tokens - started, self.clock())
+
+
+def mailbox_of(worker: str) -> str:
+    """The mailbox in a worker's name."""
+    return worker.rpartition(".")[0]

@@ -1,0 +1,73 @@
+"""Reading and writing the documents of jobs inside a batch. Storage process only."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from aurora_actors.messages.jobs import JOBS
+from aurora_actors.schema.record import record_id
+from aurora_actors.schema.types import CollectionDefinition
+from aurora_actors.storage.catalog import Collection
+from aurora_actors.storage.jobs.document import JOBS_DEFINITION, JobDocument, encode_job
+from aurora_actors.storage.jobs.index import JobKeys, keys_of
+from aurora_actors.storage.jobs.records import job_of
+from aurora_actors.storage.keys import id_key
+from aurora_actors.storage.writeset import WriteSet
+
+__all__ = ["FoundJob", "find_job", "own_collection", "put_job"]
+
+_U64: Final = struct.Struct(">Q")
+
+
+class FoundJob(NamedTuple):
+    """A job as it is in the batch; ``keys`` are its entries before it is changed."""
+
+    id: str
+    row: int
+    record: bytes
+    job: JobDocument
+    keys: JobKeys
+
+
+def own_collection(
+    batch: WriteSet, definition: CollectionDefinition = JOBS_DEFINITION
+) -> Collection:
+    """One of the collections of the job system; made if it is not there yet."""
+    found = batch.catalog.by_name.get(definition.name)
+    if found is None:
+        number = batch.catalog.numbers["next_collection"]
+        found = Collection(number, definition, batch.lsn + 1)
+        batch.define(found)
+    return found
+
+
+def find_job(batch: WriteSet, job_id: str, row: int | None = None) -> FoundJob | None:
+    """The job with this id."""
+    collection = batch.catalog.by_name.get(JOBS)
+    if collection is None:
+        return None
+    if row is None:
+        row = batch.row_of(id_key(collection, job_id))
+    record = None if row is None else batch.record(collection, row)
+    if row is None or record is None:
+        return None
+    job = job_of(record)
+    return FoundJob(job_id, row, record, job, keys_of(row, job))
+
+
+def put_job(
+    batch: WriteSet,
+    collection: Collection,
+    row: int,
+    record: bytes,
+    job: JobDocument,
+    before: JobKeys,
+) -> tuple[str, bytes]:
+    """Write a job that has changed; returns its id and its encoded document."""
+    body = encode_job(job)
+    head = record[8 : 9 + record[8]]
+    new = b"".join((_U64.pack(batch.lsn + 1), head, body))
+    batch.update(collection, row, record, new, freed=(), taken=())
+    batch.index_job(row, before, keys_of(row, job))
+    return record_id(record), body
