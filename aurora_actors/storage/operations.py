@@ -14,6 +14,7 @@ from typing import Any, Final
 from aurora_actors.config import AuroraConfig, DurabilityMode
 from aurora_actors.errors import CollectionExistsError, NotFoundError, UsageError
 from aurora_actors.messages.base import Message
+from aurora_actors.messages.jobs import JOB_PARTS, JOBS, QUEUES
 from aurora_actors.messages.storage import (
     ChangeMatching,
     CollectionDefined,
@@ -21,7 +22,6 @@ from aurora_actors.messages.storage import (
     Committed,
     DefineCollection,
     DeleteDocument,
-from aurora_actors.messages.jobs import JOB_PARTS, JOBS, QUEUES
     DropCollection,
     InsertDocuments,
     Operation,
@@ -43,6 +43,7 @@ from aurora_actors.schema.types import decode_definition
 from aurora_actors.schema.values import decode_document, encode_document
 from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.insertion import Inserts, value_taken
+from aurora_actors.storage.jobs.changes import JobChanges, Surroundings
 from aurora_actors.storage.keys import id_key, present_keys, unique_keys
 from aurora_actors.storage.matching import CompilePredicate, Predicate, matching_rows
 from aurora_actors.storage.redefinition import check_redefinition
@@ -50,8 +51,8 @@ from aurora_actors.storage.transactions import apply_commit
 from aurora_actors.storage.writeset import WriteSet
 
 __all__ = ["GUARDED", "CompilePredicate", "Operations", "Predicate"]
-from aurora_actors.storage.jobs.changes import JobChanges, Surroundings
 
+GUARDED: Final = frozenset({JOBS, QUEUES})
 _SYNCED: Final = frozenset({DurabilityMode.STRICT, DurabilityMode.SYNCHRONOUS})
 
 
@@ -59,7 +60,6 @@ class Operations:
     """What the storage engine can do to documents and collections.
 
     Args:
-GUARDED: Final = frozenset({JOBS, QUEUES})
         config: Limits, and whether a reply may say that it is synced.
         compile_predicate: Makes a function of an encoded predicate.
     """
@@ -85,6 +85,13 @@ GUARDED: Final = frozenset({JOBS, QUEUES})
             Commit: self._commit,
         }
 
+    def use_jobs(self, config: AuroraConfig, around: Surroundings) -> JobChanges:
+        """Carry out requests about jobs as well, which are refused without this."""
+        insert_all = self._inserts.insert_all
+        jobs = JobChanges(config, around, insert_all, synced=self._synced)
+        self._apply.update(dict.fromkeys(JOB_PARTS, jobs.apply))
+        return jobs
+
     def apply(self, batch: WriteSet, request: Operation) -> Message:
         """Apply ``request``; when it raises, ``batch`` is as it was before.
 
@@ -94,13 +101,8 @@ GUARDED: Final = frozenset({JOBS, QUEUES})
         operation = self._apply.get(type(request))
         if operation is None:
             raise UsageError(f"{type(request).__name__} is not a change of data")
-    def use_jobs(self, config: AuroraConfig, around: Surroundings) -> JobChanges:
-        """Carry out requests about jobs as well, which are refused without this."""
-        insert_all = self._inserts.insert_all
-        jobs = JobChanges(config, around, insert_all, synced=self._synced)
-        self._apply.update(dict.fromkeys(JOB_PARTS, jobs.apply))
-        return jobs
-
+        if getattr(request, "collection", "") in GUARDED:
+            raise UsageError("jobs and queues are changed by requests about them")
         point = batch.savepoint()
         try:
             return operation(batch, request)
@@ -110,8 +112,6 @@ GUARDED: Final = frozenset({JOBS, QUEUES})
 
     def _written(self, lsn: int, affected: int) -> Written:
         return Written(lsn=lsn, synced=self._synced, affected=affected)
-        if getattr(request, "collection", "") in GUARDED:
-            raise UsageError("jobs and queues are changed by requests about them")
 
     def _commit(self, batch: WriteSet, request: Commit) -> Committed:
         return apply_commit(

@@ -381,28 +381,28 @@ class WriteSet(BatchView):
         writer.change(tables.docs, self._docs)
         writer.change(tables.ids, self._ids)
         writer.change(tables.unique, self._unique)
+        if self._jobs or self._job_counts:
+            self._flush_jobs(writer)
         self._flush_changes(writer)
         for number in self._counted:
             counters = self.catalog.counters.get(number)
             self._meta[counters_key(number)] = counters and pack_counters(counters)
-        if self._jobs or self._job_counts:
-            self._flush_jobs(writer)
         state = State(self.lsn, self.timeline, self.catalog.numbers["version"])
         self._meta[META_STATE] = pack_state(state)
         writer.change(tables.meta, self._meta)
         self.pages = writer.pages
         return state
 
-    def _flush_changes(self, writer: TableWriter) -> None:
-        """New changes go behind all others; older ones say what superseded them."""
-        pack, start = _U64.pack, self._start
-        table, changes = self.tables.changes, self._changes
     def _flush_jobs(self, writer: TableWriter) -> None:
         entries = self._jobs
         for key, count in self._job_counts.items():
             entries[key] = _U64.pack(count) if count else None
         writer.change(self.tables.jobs, entries)
 
+    def _flush_changes(self, writer: TableWriter) -> None:
+        """New changes go behind all others; older ones say what superseded them."""
+        pack, start = _U64.pack, self._start
+        table, changes = self.tables.changes, self._changes
         if len(changes) > self.lsn - start:
             old: Overlay = {
                 pack(lsn): value for lsn, value in changes.items() if lsn <= start
