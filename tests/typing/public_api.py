@@ -11,12 +11,16 @@ import msgspec
 from aurora_actors import (
     Aurora,
     AuroraConfig,
+    Avg,
     CollectionDefinition,
+    Count,
     Document,
     DocumentStream,
     DurabilityMode,
     FieldDefinition,
     FieldType,
+    Group,
+    GroupedQuery,
     Increment,
     Indexed,
     Plan,
@@ -94,6 +98,14 @@ async def queries(db: Aurora) -> None:
     assert_type(await typed.delete(), int)
     assert_type(await typed.explain(), Plan)
     assert_type(typed.select("name"), Query[Document])
+    assert_type(await typed.aggregate(n=Count(), a=Avg("age")), dict[str, Any])
+    assert_type(await typed.distinct("age"), list[Any])
+    grouped = typed.group_by("age").having(field("n") > 1).limit(3).nodes(1)
+    assert_type(grouped, GroupedQuery[User])
+    groups = await grouped.aggregate(n=Count())
+    assert_type(groups, list[Group[User]])
+    assert_type(groups[0].nodes, list[User])
+    assert_type(await grouped.explain(n=Count()), Plan)
     assert_type(typed.stream(), DocumentStream[User])
     async for user in typed.stream():
         assert_type(user, User)
