@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         QueryResult,
         SchemaResult,
     )
+    from aurora_actors.client.aql_stream import AqlStream, SubscriptionEvent
     from aurora_actors.client.database import Aurora
     from aurora_actors.client.document import Document
     from aurora_actors.client.grouping import GroupedQuery
@@ -115,6 +116,7 @@ __all__ = [
     "AddToSet",
     "Added",
     "Aggregate",
+    "AqlStream",
     "Aurora",
     "AuroraConfig",
     "AuroraError",
@@ -190,6 +192,7 @@ __all__ = [
     "SchemaResult",
     "StdDev",
     "StorageFullError",
+    "SubscriptionEvent",
     "Sum",
     "TimeoutError_",
     "Transaction",
@@ -230,6 +233,7 @@ _HOMES = {
         "QueryResult",
         "SchemaResult",
     ),
+    "client.aql_stream": ("AqlStream", "SubscriptionEvent"),
     "client.database": ("Aurora",),
     "client.grouping": ("GroupedQuery",),
     "client.document": ("Document",),

@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self, TypeVar, Unpack, overload
 
+from aurora_actors.client.blocking_aql import BlockingAql, BlockingAqlStream
 from aurora_actors.client.blocking_grouping import BlockingGroupedQuery
+from aurora_actors.client.blocking_indexes import BlockingIndexes
 from aurora_actors.client.blocking_query import (
     BlockingQuery,
     BlockingStream,
     refuse_asynchronous,
     run_now,
 )
-from aurora_actors.client.blocking_aql import BlockingAql
 from aurora_actors.client.blocking_tokens import BlockingTokens
 from aurora_actors.client.blocking_transaction import (
     BlockingSavepoint,
@@ -44,6 +45,7 @@ from aurora_actors.schema.types import CollectionDefinition, FieldDefinition, Fi
 
 __all__ = [
     "Aurora",
+    "BlockingAqlStream",
     "BlockingGroupedQuery",
     "BlockingListener",
     "BlockingQuery",
@@ -59,7 +61,7 @@ M = TypeVar("M")
 T = TypeVar("T")
 
 
-class Aurora(BlockingAql, BlockingUpkeep, BlockingTokens):
+class Aurora(BlockingAql, BlockingUpkeep, BlockingTokens, BlockingIndexes):
     """A database for threads; see :class:`aurora_actors.Aurora` for every method."""
 
     def __init__(self, config: AuroraConfig, *, compares: bool) -> None:

@@ -31,6 +31,7 @@ from aurora_actors.aql.execution.running import (
     run_reads,
     run_transaction,
     segments,
+    watched,
 )
 from aurora_actors.aql.execution.seeds import Seed
 from aurora_actors.aql.execution.statements import schema_parts
@@ -120,8 +121,7 @@ class AqlRunner:
             program = self._programs.get(request.text, request.variables, snapshot)
             if program.writes:
                 raise ProtocolError("a text that writes was asked as one that reads")
-            run = explain_reads if request.explains else run_reads
-            steps = run(SnapshotReading(snapshot, aids), program.roots)
+            steps = _steps(request, program, SnapshotReading(snapshot, aids))
             held: AqlPart | None = None
             template = program.template
             for part in steps:
@@ -284,6 +284,13 @@ async def _gathered(parts: Parts) -> list[AqlPart]:
                 maximum=_MOST_BYTES,
             )
     return found
+
+
+def _steps(request: ExecuteAql, program: Program, reading: SnapshotReading) -> Parts:
+    if request.subscribes:
+        return watched(program.roots)
+    run = explain_reads if request.explains else run_reads
+    return run(reading, program.roots)
 
 
 def _with_template(part: AqlPart, template: bytes) -> AqlPart:

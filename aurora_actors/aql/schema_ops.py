@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from aurora_actors.aql import tree
 from aurora_actors.aql.diagnostics import shorten
@@ -151,6 +152,9 @@ def _define(scope: Scope, statement: tree.DefineCollection) -> SchemaChange | No
         scope.report(statement, f"{shorten(name)} has no fields", hint)
     after = _definition(scope, statement, name, fields, open_=open_)
     before = scope.session.definitions.get(name)
+    if before is not None and after is not None:
+        # Indexes made later are no part of what is declared.
+        after = replace(after, indexes=before.indexes)
     if before is not None and before != after:
         if statement.if_not_exists:
             return SchemaChange(
@@ -192,10 +196,13 @@ def _definition(
     fields: Mapping[str, FieldDefinition],
     *,
     open_: bool,
+    indexes: tuple[tuple[str, ...], ...] = (),
 ) -> CollectionDefinition | None:
     """The definition, or ``None`` when the schema's own rules refuse it."""
     try:
-        return CollectionDefinition(check_collection_name(name), dict(fields), open_)
+        return CollectionDefinition(
+            check_collection_name(name), dict(fields), open_, indexes
+        )
     except ValidationError as exc:
         scope.report(node, exc.message)
         return None
@@ -229,6 +236,7 @@ def _alter(scope: Scope, statement: tree.AlterCollection) -> SchemaChange | None
             current.name,
             _altered(current.fields, step),
             open_=current.open,
+            indexes=_indexes_after(current, step),
         )
         if after is not None:
             steps.append(step)
@@ -254,6 +262,31 @@ def _altered(
     else:
         result[step.field] = step.definition
     return result
+
+
+def _indexes_after(
+    current: CollectionDefinition, step: FieldChange
+) -> tuple[tuple[str, ...], ...]:
+    """The indexes made apart from fields: they follow a field that is renamed."""
+    indexes = current.indexes
+    if step.action == "rename":
+        new = step.new_name or step.field
+        return tuple(
+            tuple(_renamed(path, step.field, new) for path in names)
+            for names in indexes
+        )
+    if step.action == "drop":
+        return tuple(
+            names
+            for names in indexes
+            if all(path.split(".")[0] != step.field for path in names)
+        )
+    return indexes
+
+
+def _renamed(path: str, old: str, new: str) -> str:
+    first, dot, rest = path.partition(".")
+    return f"{new}{dot}{rest}" if first == old else path
 
 
 def _alteration(

@@ -25,9 +25,11 @@ from aurora_actors.client.aql_results import (
     QueryResult,
     SchemaResult,
 )
+from aurora_actors.client.aql_stream import AqlStream
 from aurora_actors.client.handle import Handle
 from aurora_actors.client.paging import PageInfo
 from aurora_actors.client.session import Session
+from aurora_actors.client.watch import OnLag
 from aurora_actors.errors import InternalError, ProtocolError, UsageError
 from aurora_actors.messages.aql import AqlPart, AqlReply, ExecuteAql
 from aurora_actors.query.plan import Plan, decode_plan
@@ -119,6 +121,35 @@ class AqlHandle(Handle):
         parts = await _ask(session, request, timeout)
         plans = [decode_plan(decode_note(part.note).explain) for part in parts]
         return plans[0] if len(plans) == 1 else plans
+
+    def stream(
+        self,
+        text: str,
+        variables: Mapping[str, object] | None = None,
+        *,
+        since: str | None = None,
+        on_lag: OnLag = "coalesce",
+    ) -> AqlStream:
+        """The events of a subscription: ``async with db.stream(text) as events``.
+
+        Gives a :class:`SubscriptionEvent` for each change of what matches, from the
+        moment it is entered. A ``subscription @live`` gives what ``watch()`` gives: the
+        present result as ``Added``, ``InitialComplete``, then its changes.
+
+        Args:
+            text: One subscription.
+            variables: As for :meth:`execute`.
+            since: A token of an earlier event: go on right behind it instead.
+            on_lag: When this consumer is slower than the changes: ``"coalesce"`` tells
+                it the difference, once for each document; ``"raise"`` gives
+                ``LaggedError``.
+
+        Raises:
+            UsageError: on entering, when the text is no subscription.
+            QuerySyntaxError: on entering, see :meth:`execute`.
+            QueryValidationError: on entering, see :meth:`execute`.
+        """
+        return AqlStream(self._open, text, variables, since, on_lag)
 
 
 def _request(

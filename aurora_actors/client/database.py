@@ -16,6 +16,7 @@ from aurora_actors.client.bulk import insert_many
 from aurora_actors.client.document import Document
 from aurora_actors.client.encoding import encode, encode_fields, name_of
 from aurora_actors.client.feeds import DISPATCHER
+from aurora_actors.client.indexes import IndexHandle
 from aurora_actors.client.protocol import STORAGE
 from aurora_actors.client.query import Query
 from aurora_actors.client.receipts import Receipt, last_receipt
@@ -63,7 +64,7 @@ T = TypeVar("T")
 INDEX_BUILDER = "index_builder"
 
 
-class Aurora(AqlHandle, ListeningHandle, UpkeepHandle, TokenHandle):
+class Aurora(AqlHandle, ListeningHandle, UpkeepHandle, TokenHandle, IndexHandle):
     """A database: ``async with Aurora.open("myapp.db") as db``.
 
     Any number of tasks may use it at once. Every method takes ``timeout`` in seconds

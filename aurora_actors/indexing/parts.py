@@ -14,6 +14,7 @@ from typing import Final
 
 from aurora_actors.indexing.layout import Part, PartKind
 from aurora_actors.schema.types import (
+    SHADOW_PREFIX,
     SYSTEM_PREFIX,
     CollectionDefinition,
     FieldDefinition,
@@ -61,7 +62,7 @@ def wanted_parts(collection: int, definition: CollectionDefinition) -> list[Part
         for name, field in declared.items()
         if field.field_type.kind in COLUMN_KINDS
     }
-    if scalars and not definition.name.startswith(SYSTEM_PREFIX):
+    if scalars and _has_columns(definition.name):
         parts.append(
             Part(
                 number=0,
@@ -89,9 +90,6 @@ def _compound(
     definition: CollectionDefinition,
     declared: Mapping[str, FieldDefinition],
 ) -> list[Part]:
-    indexes: list[tuple[str, ...]] = [
-        tuple(fields) for fields in getattr(definition, "indexes", ())
-    ]
     return [
         Part(
             number=0,
@@ -102,6 +100,22 @@ def _compound(
                 declared[name].field_type.kind if name in declared else Kind.ANY
                 for name in fields
             ),
+            multi=len(fields) == 1 and _is_array(declared.get(fields[0])),
         )
-        for fields in indexes
+        for fields in definition.indexes
+        if len(fields) > 1 or not _is_indexed(declared.get(fields[0]))
     ]
+
+
+def _has_columns(collection: str) -> bool:
+    """Not those of the database itself, but what is to become one of the user's."""
+    is_system = collection.startswith(SYSTEM_PREFIX)
+    return not is_system or collection.startswith(SHADOW_PREFIX)
+
+
+def _is_array(field: FieldDefinition | None) -> bool:
+    return field is not None and field.field_type.kind is Kind.ARRAY
+
+
+def _is_indexed(field: FieldDefinition | None) -> bool:
+    return field is not None and field.indexed

@@ -23,6 +23,7 @@ class ExecuteAql(Message, frozen=True, kw_only=True, tag="aql.execute"):
         seed: What new ids are made of, so that a repeat makes the same ones.
         writes: Whether the asker expects one ``AqlReply``; else it gets chunks.
         explains: Tell how its queries are answered, instead of their results.
+        subscribes: Tell what its subscription watches; the asker does that itself.
         credit: How many chunks may be under way.
         deadline_s: How long it may take.
     """
@@ -32,6 +33,7 @@ class ExecuteAql(Message, frozen=True, kw_only=True, tag="aql.execute"):
     seed: bytes = b""
     writes: bool = False
     explains: bool = False
+    subscribes: bool = False
     credit: int = 8
     deadline_s: float = 30.0
 

@@ -162,6 +162,7 @@ class _Chooser:
         """From an index whose order is the one asked for."""
         if not self._wants_documents or not self._spec.order:
             return None
+        best: tuple[int, Index, KeyRange, int, Predicate | None] | None = None
         for index in self._derived.indexes.values():
             found = self._keys_in_order(index)
             if found is None:
@@ -170,15 +171,19 @@ class _Chooser:
             rest = [p for p in self._parts if not any(p is s for s in served)]
             if not keys.exact:
                 rest = self._parts
-            residual = And(rest) if rest else None
+            residual: Predicate | None = And(rest) if rest else None
             if residual is not None and self._stop is None:
                 continue
-            if residual is not None:
-                # For when too few of the documents read on the way match.
-                others = self.by_indexes(tables) or self.by_columns(tables)
-                fallback = others or fallback
-            return self._ordered(index, keys, covered, residual, fallback)
-        return None
+            if best is None or len(rest) < best[0]:
+                best = len(rest), index, keys, covered, residual
+        if best is None:
+            return None
+        _, index, keys, covered, residual = best
+        if residual is not None:
+            # For when too few of the documents read on the way match.
+            others = self.by_indexes(tables) or self.by_columns(tables)
+            fallback = others or fallback
+        return self._ordered(index, keys, covered, residual, fallback)
 
     def _ordered(
         self,

@@ -25,6 +25,7 @@ __all__ = [
     "INT_MAX",
     "INT_MIN",
     "MAX_DEPTH",
+    "SHADOW_PREFIX",
     "SYSTEM_PREFIX",
     "CollectionDefinition",
     "FieldDefinition",
@@ -32,6 +33,7 @@ __all__ = [
     "Fields",
     "Kind",
     "check_collection_name",
+    "declared_type",
     "decode_definition",
     "encode_definition",
     "field_name_fault",
@@ -42,6 +44,10 @@ MAX_DEPTH: Final = 32
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**63 - 1
 SYSTEM_PREFIX: Final = "_sys_"
+SHADOW_PREFIX: Final = "_sys_shadow_"
+"""Collections that are filled to take the place of others."""
+_MOST_INDEXES: Final = 64
+_MOST_INDEXED: Final = 8
 
 _COLLECTION_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
@@ -154,6 +160,13 @@ class CollectionDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     A closed collection refuses fields that are not declared. An ``open`` one takes
     them as they are and checks the declared ones.
 
+    Attributes:
+        name: The name.
+        fields: The declared fields.
+        open: Whether others are taken, too.
+        indexes: Indexes besides those of fields declared ``indexed``: the dotted names
+            of the fields of each, in their order.
+
     Raises:
         ValidationError: the definition breaks a rule of this module; ``path`` names
             the field.
@@ -162,6 +175,7 @@ class CollectionDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     name: str
     fields: dict[str, FieldDefinition] = {}
     open: bool = False
+    indexes: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         check_collection_name(self.name, allow_system=True)
@@ -173,6 +187,50 @@ class CollectionDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
                 collection=self.name,
                 path=path,
             )
+        for index, fault in _index_faults(self):
+            raise ValidationError(
+                f"collection {self.name}: an index on {index} {fault}",
+                collection=self.name,
+                path=index,
+            )
+
+
+def _index_faults(definition: CollectionDefinition) -> Iterator[tuple[str, str]]:
+    if len(definition.indexes) > _MOST_INDEXES:
+        yield "so many fields", f"is one too many: {_MOST_INDEXES} can be"
+    if len(set(definition.indexes)) < len(definition.indexes):
+        yield "the same fields", "stands twice"
+    for names in definition.indexes:
+        shown = ", ".join(map(str, names))
+        if not 1 <= len(names) <= _MOST_INDEXED or len(set(names)) < len(names):
+            yield shown, f"takes 1 to {_MOST_INDEXED} different fields"
+        for name in names:
+            declared = declared_type(definition, name)
+            if declared is None:
+                yield shown, f"needs a field {name!r}, which there is not"
+            elif len(names) > 1 and declared.kind is Kind.ARRAY:
+                yield shown, f"cannot have the array {name} beside other fields"
+
+
+def declared_type(definition: CollectionDefinition, path: str) -> FieldType | None:
+    """The type at a dotted path: ``ANY`` where none is declared, ``None`` for no field."""
+    fields: Mapping[str, FieldDefinition] | None = definition.fields
+    found = FieldType(Kind.OBJECT) if definition.open else None
+    for name in path.split("."):
+        if field_name_fault(name, top_level=fields is definition.fields):
+            return None
+        field = None if fields is None else fields.get(name)
+        if field is not None:
+            found, fields = field.field_type, field.field_type.fields
+        elif (
+            found is not None
+            and found.kind in (Kind.ANY, Kind.OBJECT)
+            and (not found.fields)
+        ):
+            found, fields = FieldType(Kind.ANY), None
+        else:
+            return None
+    return found
 
 
 def _definitions(fields: Fields) -> dict[str, FieldDefinition]:

@@ -11,8 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from aurora_actors.config import AuroraConfig, DurabilityMode
-from aurora_actors.errors import CollectionExistsError, NotFoundError, UsageError
+from aurora_actors.errors import (
+    CollectionExistsError,
+    ConflictError,
+    NotFoundError,
+    UsageError,
+)
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.jobs import JOB_PARTS, JOBS, QUEUES
 from aurora_actors.messages.storage import (
@@ -65,7 +72,9 @@ class Operations:
     """
 
     def __init__(
-        self, config: AuroraConfig, compile_predicate: CompilePredicate
+        self,
+        config: AuroraConfig,
+        compile_predicate: CompilePredicate,
     ) -> None:
         self._max_request = config.max_transaction_bytes
         self._synced = config.durability in _SYNCED
@@ -244,7 +253,8 @@ class Operations:
         definition = decode_definition(request.definition)
         existing = batch.catalog.by_name.get(definition.name)
         if existing is not None:
-            if existing.definition == definition:
+            # Indexes made later are no part of what an application declares.
+            if replace(existing.definition, indexes=definition.indexes) == definition:
                 lsn = existing.created_lsn
                 return CollectionDefined(created=False, lsn=lsn)
             raise CollectionExistsError(
@@ -260,13 +270,21 @@ class Operations:
         definition = decode_definition(request.definition)
         if definition == collection.definition:
             return self._written(0, 0)
+        if (
+            request.before
+            and decode_definition(request.before) != collection.definition
+        ):
+            raise ConflictError(
+                f"the definition of {collection.name} has changed meanwhile",
+                collection=collection.name,
+            )
         other = batch.catalog.by_name.get(definition.name)
         if other is not None and other is not collection:
             raise CollectionExistsError(
                 f"a collection {definition.name!r} exists", collection=definition.name
             )
         check_redefinition(collection.definition, definition)
-        batch.redefine(Collection(collection.id, definition, batch.lsn + 1))
+        batch.redefine(collection.id, definition)
         return self._written(batch.lsn, 1)
 
     def _drop(self, batch: WriteSet, request: DropCollection) -> Written:

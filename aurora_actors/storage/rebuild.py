@@ -185,7 +185,11 @@ class Rebuilding:
                     txn.delete(row_key(number, int(row)), db=docs)
                 return len(rows)
             case [ChangeKind.DEFINE, int(number), bytes(encoded)]:
-                self._catalog[number] = (lsn, decode_definition(encoded))
+                definition = decode_definition(encoded)
+                created, old = self._catalog.get(number, (lsn, definition))
+                if old.name != definition.name:
+                    created = lsn
+                self._catalog[number] = (created, definition)
             case [ChangeKind.DROP, int(number)]:
                 self._catalog.pop(number, None)
                 self._drop(txn, number)

@@ -114,11 +114,11 @@ def _replay(batch: WriteSet, effect: Sequence[object]) -> None:
         case [ChangeKind.DELETE, int(number), list(rows)]:
             _delete(batch, batch.catalog.by_id[number], rows)
         case [ChangeKind.DEFINE, int(number), bytes(encoded)]:
-            collection = Collection(number, decode_definition(encoded), batch.lsn + 1)
+            definition = decode_definition(encoded)
             if number in batch.catalog.by_id:
-                batch.redefine(collection)
+                batch.redefine(number, definition)
             else:
-                batch.define(collection)
+                batch.define(Collection(number, definition, batch.lsn + 1))
         case [ChangeKind.DROP, int(number)]:
             batch.drop(batch.catalog.by_id[number])
         case _:

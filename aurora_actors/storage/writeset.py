@@ -18,7 +18,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from aurora_actors.schema.types import encode_definition
+from aurora_actors.schema.types import CollectionDefinition, encode_definition
 from aurora_actors.storage.batchview import BatchView, Overlay
 from aurora_actors.storage.catalog import (
     Catalog,
@@ -335,19 +335,23 @@ class WriteSet(BatchView):
         self._set(self._changes, self.lsn, change)
         self.effects.append((int(ChangeKind.DEFINE), number, encoded))
 
-    def redefine(self, collection: Collection) -> None:
-        """Put a collection in the place of the one with its id.
+    def redefine(self, number: int, definition: CollectionDefinition) -> None:
+        """Give the collection ``number`` another definition; its documents stay.
 
-        The documents stay; its ``created_lsn`` is ``self.lsn + 1``.
+        Under another name it counts as created now: whoever has read the one that had
+        the name before has read something else.
         """
-        catalog, number = self.catalog, collection.id
-        self._journal.remove(catalog.by_name, catalog.by_id[number].name)
-        encoded = encode_definition(collection.definition)
+        catalog = self.catalog
+        old = catalog.by_id[number]
+        self._journal.remove(catalog.by_name, old.name)
+        encoded = encode_definition(definition)
         self.lsn += 1
+        created = old.created_lsn if old.name == definition.name else self.lsn
+        collection = Collection(number, definition, created)
         self._set(catalog.by_name, collection.name, collection)
         self._set(catalog.by_id, number, collection)
         self._new_version()
-        entry = pack_definition(self.lsn, encoded)
+        entry = pack_definition(created, encoded)
         self._set(self._meta, definition_key(number), entry)
         change = catalog_change(ChangeKind.DEFINE, number, encoded)
         self._set(self._changes, self.lsn, change)

@@ -289,7 +289,7 @@ def test_executors_help_each_other_with_a_large_aggregate(path):
             return any(a.values.get("shares_done") for a in found)
 
         ask()
-        wait_until(lambda: helped(), "executors help", 60)
+        wait_until(helped, "executors help", 60)
         for _ in range(10):
             for actor in db.status().actors:
                 if actor.name == "query_executor-1":

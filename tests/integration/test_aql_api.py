@@ -13,14 +13,18 @@ import trio
 from support import no_process_left
 
 from aurora_actors import (
+    Added,
     Aurora,
     BatchResult,
+    InitialComplete,
     MigrationResult,
     MutationResult,
     QueryResult,
     QuerySyntaxError,
     QueryValidationError,
+    Removed,
     SchemaResult,
+    SubscriptionEvent,
     UniqueViolationError,
     UsageError,
     blocking,
@@ -394,3 +398,46 @@ def test_look_ups_known_to_the_client_follow_data_and_schema(db):
     db.drop_collection("users")
     with pytest.raises(QueryValidationError, match="users"):
         db.execute(text, {"n": "bob"})
+
+
+# ------------------------------------------------------------------ subscriptions
+def test_subscriptions_tell_changes_of_what_matches(db):
+    text = """subscription ($user: String!) {
+      orders(where: {user: {eq: $user}}) { id total: amount } }"""
+    with db.stream(text, {"user": "bob"}) as events:
+        db.execute('mutation { insertInto(collection: "orders", data: {id: "7", user: "bob", amount: 1}) }')  # fmt: skip
+        db.execute('mutation { update(collection: "orders", where: {id: "7"}, data: {amount: 2}) }')  # fmt: skip
+        db.execute('mutation { update(collection: "orders", where: {id: "7"}, data: {user: "x"}) }')  # fmt: skip
+        found = [events.next(10) for _ in range(3)]
+        token = found[0].token
+    shown = [event.to_dict() for event in found if isinstance(event, SubscriptionEvent)]
+    assert shown == [
+        {"type": "INSERT", "id": "7", "data": {"id": "7", "total": 1}},
+        {"type": "UPDATE", "id": "7", "data": {"id": "7", "total": 2}},
+        {"type": "DELETE", "id": "7", "data": {"id": "7", "total": 2}},
+    ]
+    with db.stream(text, {"user": "bob"}, since=token) as events:
+        again = events.next(10)
+        assert isinstance(again, SubscriptionEvent)
+        assert (again.type, again.data["total"]) == ("UPDATE", 2)
+
+
+def test_a_live_subscription_begins_with_the_present_result(db):
+    text = 'subscription @live { users(where: {role: "member"}, orderBy: {age: DESC}) { username } }'  # fmt: skip
+    with db.stream(text) as updates:
+        first, second, ready = (updates.next(10) for _ in range(3))
+        assert isinstance(first, Added)
+        assert first.document.data == {"username": "carl"}
+        assert isinstance(second, Added)
+        assert isinstance(ready, InitialComplete)
+        db.execute('mutation { deleteFrom(collection: "users", where: {id: "b"}) }')
+        gone = updates.next(10)
+        assert isinstance(gone, Removed)
+        assert gone.document.to_dict() == {"username": "bob"}
+
+
+def test_what_is_no_subscription_is_not_streamed(db):
+    with pytest.raises(UsageError, match="one subscription"), db.stream("{ users }"):
+        pass
+    with pytest.raises(UsageError, match="stream"):
+        db.execute("subscription { users { id } }")

@@ -58,8 +58,11 @@ def simulate(seed: int, faults: Faults | None = None) -> World:
     try:
         world = World(seed, directory / "sim.db", faults)
         clock = trio.testing.MockClock(autojump_threshold=0)
-        history = _first_violation(lambda: trio.run(_run, world, clock=clock))
-        check(world, history)
+        try:
+            history = _first_violation(lambda: trio.run(_run, world, clock=clock))
+            check(world, history)
+        finally:
+            world.close()
     finally:
         shutil.rmtree(directory)
     return world

@@ -20,12 +20,18 @@ import msgspec
 import trio
 import trio.testing
 
-from aurora_actors.actors import query_executor
+from aurora_actors.actors import (
+    index_builder,
+    query_executor,
+    reactive_dispatcher,
+)
 from aurora_actors.actors.runtime import SUPERVISOR, ActorContext
 from aurora_actors.actors.storage import compile_encoded, serve_engine
 from aurora_actors.client.protocol import ClientProtocol
 from aurora_actors.client.requests import Pending
 from aurora_actors.config import AuroraConfig, DurabilityMode
+from aurora_actors.indexing import store as index_store
+from aurora_actors.indexing.reader import IndexReader
 from aurora_actors.messages.base import encode_envelope
 from aurora_actors.messages.supervision import (
     ActorReady,
@@ -35,13 +41,22 @@ from aurora_actors.messages.supervision import (
 )
 from aurora_actors.storage.engine import Engine
 from aurora_actors.storage.files import Files
+from aurora_actors.storage.reader import DataReader
 from aurora_actors.storage.store import Settings
 from aurora_actors.transport.memory import MemoryChannel, MemoryNetwork
 
 _notice_decoder = msgspec.msgpack.Decoder(Ready | Heartbeat)
 
 STORAGE = "storage"
+INDEX_BUILDER = "index_builder"
+DISPATCHER = "reactive_dispatcher"
 EXECUTORS = ("query_executor-0", "query_executor-1")
+# How many of the worlds have what follows the log, too; they take three times as long.
+_FOLLOWERS_SHARE = 0.3
+
+
+# So that a history sees an index half built, and many of its commits.
+SMALL_STEPS = index_store.Limits(changes=3, documents=2)
 
 
 class Crash(BaseException):
@@ -114,11 +129,14 @@ class World:
             max_size_gb=1,
         )
         path.mkdir()
+        self.has_followers = self.rng.random() < _FOLLOWERS_SHARE
+        followers = (INDEX_BUILDER, DISPATCHER) if self.has_followers else ()
         self.network = MemoryNetwork(self._route)
         self.clients: list[Client] = []
         self.calm = False
         self._last_due: dict[tuple[str, str], float] = {}
-        self._incarnations = dict.fromkeys((STORAGE, *EXECUTORS), 0)
+        self._incarnations = dict.fromkeys((STORAGE, *followers, *EXECUTORS), 0)
+        self._index = IndexReader.open(path, max_size_gb=1)
         self._supervisor = self.network.open(SUPERVISOR)
         self._ready = dict.fromkeys(self._incarnations, False)
         self._ready_changed = trio.Condition()
@@ -167,15 +185,20 @@ class World:
         notice = ActorReady(name=name, incarnation=incarnation)
         for client in self.clients:
             client.on_actor_ready(notice)
-        for executor in EXECUTORS:
-            self._supervisor.queue(executor, 0, notice)
+        for actor in self._incarnations:
+            if actor not in {name, STORAGE}:
+                self._supervisor.queue(actor, 0, notice)
         self._supervisor.flush()
+        if name == INDEX_BUILDER and (held := self._index.snapshot()) is not None:
+            held.close()  # its file stays open from now on, as its builder opened it
 
     async def _keep_running(self, name: str) -> None:
         while True:
+            # In one process a file of LMDB's is opened by its writer first.
             if name != STORAGE:
-                # In one process a data file is opened by its writer first.
                 await self._until_ready(STORAGE)
+            if name in EXECUTORS and self.has_followers:
+                await self._until_ready(INDEX_BUILDER)
             self._incarnations[name] += 1
             try:
                 await self._run_once(name)
@@ -199,10 +222,15 @@ class World:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(channel.run)
-                if name == STORAGE:
-                    await self._run_storage(context)
-                else:
-                    await query_executor.serve(context)
+                match name:
+                    case "storage":
+                        await self._run_storage(context)
+                    case "index_builder":
+                        await self._run_index_builder(context)
+                    case "reactive_dispatcher":
+                        await reactive_dispatcher.serve(context)
+                    case _:
+                        await query_executor.serve(context)
         finally:
             channel.close()
 
@@ -221,6 +249,20 @@ class World:
             await serve_engine(engine, context)
         finally:
             engine.abandon()
+
+    async def _run_index_builder(self, context: ActorContext) -> None:
+        settings = index_store.Settings(map_size=1 << 30, limits=SMALL_STEPS)
+        with DataReader.open(self.config.path, max_size_gb=1) as reader:
+            actor = index_builder.BuilderActor(reader, context, settings)
+            try:
+                context.ready()
+                await actor.serve()
+            finally:
+                actor._builder.abandon()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._index.close()
 
     def _spec(self, name: str) -> ActorSpec:
         return ActorSpec(

@@ -8,6 +8,9 @@ against; schema statements of the text change them for what follows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import msgspec
 
 from aurora_actors.aql import tree
 from aurora_actors.aql.arguments import take_arguments, word_argument
@@ -103,19 +106,24 @@ def _steps(block: tree.Schema | tree.Migration) -> Iterator[tree.MigrationStep]:
 def _operation(scope: Scope, operation: CheckedOperation) -> Iterator[Root]:
     definition = operation.definition
     assert isinstance(definition, tree.Operation)  # noqa: S101 - of the two kinds
-    explains = any(each.name == "explain" for each in definition.directives)
+    directives = {each.name for each in definition.directives}
     for item in definition.selection.items:
         if not isinstance(item, tree.Field) or not is_included(scope, item.directives):
             continue
         here = scope.below(item.response_name)
         if definition.kind == "mutation":
-            root = _mutation(here, item)
-            if root is not None:
-                yield root
+            change = _mutation(here, item)
+            if change is not None:
+                yield change
         elif item.name == INTROSPECTION:
             yield _introspection(here, item)
         else:
-            yield query_of(here, item, explains=explains)
+            root = query_of(here, item, explains="explain" in directives)
+            if definition.kind == "subscription":
+                way: Literal["live", "events"]
+                way = "live" if "live" in directives else "events"
+                root = msgspec.structs.replace(root, subscribes=way)
+            yield root
 
 
 # ------------------------------------------------------------------ queries

@@ -6,7 +6,7 @@ runs of a text that has no variables.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -101,6 +101,8 @@ class DocumentQuery(msgspec.Struct, frozen=True, kw_only=True):
         groups: What is to be computed of groups.
         distinct: Leave out repeated results, by these fields or all that is seen.
         explains: Tell how it is answered, too.
+        subscribes: For a subscription ``events``, or ``live`` for one that begins with
+            the present result.
     """
 
     name: str
@@ -115,6 +117,7 @@ class DocumentQuery(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[GroupWish, ...] = ()
     distinct: bool | tuple[str, ...] = False
     explains: bool = False
+    subscribes: Literal["", "events", "live"] = ""
 
 
 class Introspection(msgspec.Struct, frozen=True, kw_only=True):

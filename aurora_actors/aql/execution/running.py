@@ -8,9 +8,12 @@ is carried out once however often it is asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+import msgspec
 
 from aurora_actors.aql.execution.mutating import run_mutation
+from aurora_actors.aql.execution.notes import Note, encode_note
 from aurora_actors.aql.execution.parts import Parts
 from aurora_actors.aql.execution.plans import (
     DocumentQuery,
@@ -27,12 +30,23 @@ from aurora_actors.aql.execution.querying import (
 )
 from aurora_actors.aql.execution.reading import Reading, SnapshotReading, ViewReading
 from aurora_actors.aql.execution.seeds import Seed
+from aurora_actors.aql.execution.selecting import Selected
 from aurora_actors.errors import UsageError
+from aurora_actors.messages.aql import AqlPart
 from aurora_actors.query.transaction import TransactionView
 from aurora_actors.schema.types import SYSTEM_PREFIX
 from aurora_actors.storage.snapshot import CollectionInfo
 
-__all__ = ["Segment", "explain_reads", "run_reads", "run_transaction", "segments"]
+__all__ = [
+    "Segment",
+    "explain_reads",
+    "run_reads",
+    "run_transaction",
+    "segments",
+    "watched",
+]
+
+_encode: Final = msgspec.msgpack.Encoder().encode
 
 Segment: TypeAlias = StatementRoot | tuple[Root, ...]
 
@@ -88,11 +102,34 @@ def _read(
     reading: Reading, root: Root, collections: Callable[[], list[CollectionInfo]]
 ) -> Parts:
     if isinstance(root, DocumentQuery):
+        if root.subscribes:
+            raise UsageError("subscriptions are for stream(), not for execute()")
         yield from run_documents(reading, root)
     elif isinstance(root, Introspection):
         names = sorted(info.name for info in collections())
         shown = [name for name in names if not name.startswith(SYSTEM_PREFIX)]
         yield from run_introspection(reading, root, shown)
+
+
+def watched(roots: Sequence[Root]) -> Parts:
+    """What the one subscription of a text watches, for whoever carries it out.
+
+    Raises:
+        UsageError: the text is something else.
+    """
+    root = roots[0] if len(roots) == 1 else None
+    if not isinstance(root, DocumentQuery) or not root.subscribes:
+        raise UsageError("stream() is for a text that is one subscription")
+    selected = root.selected or Selected()
+    note = Note(
+        kind="query",
+        name=root.name,
+        collection=root.spec.collection,
+        operation=root.subscribes,
+        shape=selected.shape,
+        template=_encode(msgspec.structs.replace(root.spec, fields=selected.fields)),
+    )
+    yield AqlPart(encode_note(note), [])
 
 
 def explain_reads(reading: SnapshotReading, roots: Sequence[Root]) -> Parts:

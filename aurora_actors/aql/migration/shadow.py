@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import Final, TypeAlias
 
+from msgspec.structs import replace
+
 from aurora_actors.aql.migration.transform import Transform
 from aurora_actors.errors import UniqueViolationError
 from aurora_actors.messages.base import Failure, Message
@@ -32,7 +34,11 @@ from aurora_actors.messages.storage import (
     RedefineCollection,
 )
 from aurora_actors.schema.record import record_body, record_id
-from aurora_actors.schema.types import CollectionDefinition, encode_definition
+from aurora_actors.schema.types import (
+    SHADOW_PREFIX,
+    CollectionDefinition,
+    encode_definition,
+)
 from aurora_actors.schema.values import Buffer, decode_document, encode_document
 from aurora_actors.storage.changes import ChangeKind
 from aurora_actors.storage.snapshot import CollectionInfo, Snapshot
@@ -77,7 +83,7 @@ class Shadow:
         progress: Progress | None = None,
     ) -> None:
         self.source = source
-        self.name = f"_sys_shadow_{source.id}"
+        self.name = f"{SHADOW_PREFIX}{source.id}"
         self._after = after
         self._transform = transform
         self._progress = progress
@@ -107,9 +113,7 @@ class Shadow:
             UniqueViolationError: two have the same value of a unique field.
         """
         yield from self.remove(snapshot)
-        definition = CollectionDefinition(
-            self.name, self._after.fields, self._after.open
-        )
+        definition = replace(self._after, name=self.name)
         yield from ask(DefineCollection(definition=encode_definition(definition)))
         self._lsn = snapshot.lsn
         yield from self._insert(record for _, record in snapshot.scan(self.source))

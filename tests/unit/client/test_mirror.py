@@ -50,6 +50,7 @@ def text(annotation: object) -> str:
         ("BlockingGroupedQuery", "GroupedQuery"),
         ("BlockingQuery", "Query"),
         ("BlockingStream", "DocumentStream"),
+        ("BlockingAqlStream", "AqlStream"),
         ("BlockingTransaction", "Transaction"),
         ("BlockingSavepoint", "Savepoint"),
         ("BlockingWatcher", "Watcher"),
