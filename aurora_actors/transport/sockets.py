@@ -67,6 +67,11 @@ def _error(number: int, doing: str) -> AuroraError:
     return InternalError(f"nng cannot {doing}: {text}", errno=int(number))
 
 
+def _close(socket: pynng.Socket) -> None:
+    socket.close()
+    del socket._socket  # noqa: SLF001 - or its __del__ calls nng again, after a fork too
+
+
 class _End:
     """What both ends share: one nng socket, closed once, never used after a fork."""
 
@@ -89,14 +94,14 @@ class _End:
         """Close the socket; closing again does nothing."""
         socket, self._socket = self._socket, None
         if socket is not None:
-            socket.close()
+            _close(socket)
 
     def _disarm(self) -> None:
         # In a forked child: forget the socket without a call into nng.
         socket, self._socket = self._socket, None
         self._forked = True
         if socket is not None:
-            del socket._socket  # noqa: SLF001 - its __del__ would call into nng
+            del socket._socket  # noqa: SLF001 - as above
 
 
 class Inbox(_End):
@@ -110,7 +115,7 @@ class Inbox(_End):
         try:
             socket.listen(f"ipc://{path}")
         except pynng.NNGException as exc:
-            socket.close()
+            _close(socket)
             raise InternalError(f"cannot bind mailbox {path}: {exc}") from exc
         super().__init__(socket, path)
         self._handle = socket.socket
@@ -154,7 +159,7 @@ class Outlet(_End):
         try:
             socket.dial(f"ipc://{path}", block=False)
         except pynng.NNGException as exc:
-            socket.close()
+            _close(socket)
             raise InternalError(f"cannot dial mailbox {path}: {exc}") from exc
         super().__init__(socket, path)
         self._handle = socket.socket

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import select
 import subprocess
@@ -122,3 +123,16 @@ def test_a_forked_child_may_not_use_its_parents_sockets(runtime_dir: Path) -> No
     finally:
         outlet.close()
         inbox.close()
+
+
+def test_a_forked_child_may_drop_sockets_closed_before(runtime_dir: Path) -> None:
+    path = mailbox_path(str(runtime_dir), "box")
+    inbox, outlet = Inbox(path), Outlet(path)
+    inbox.close()
+    outlet.close()
+    pid = os.fork()
+    if pid == 0:
+        del inbox, outlet
+        gc.collect()  # calls the finalizers of what nng had behind both
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
