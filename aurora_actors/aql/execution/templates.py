@@ -65,7 +65,7 @@ def template_of(  # noqa: PLR0911 - a case for each reason why not
 
 def _is_plain(root: DocumentQuery) -> bool:
     beside = (root.page, root.edges, root.page_info, root.totals, root.aggregates)
-    if any(beside) or root.groups or root.distinct or root.explains:
+    if any(beside) or root.groups or root.distinct or root.explains or root.subscribes:
         return False
     return not root.spec.order and root.spec.limit is None and not root.spec.offset
 
