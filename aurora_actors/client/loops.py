@@ -17,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aurora_actors.client.link import Link
 from aurora_actors.client.requests import NO_DEADLINE, Pending
@@ -27,13 +28,18 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncioDriver", "Driver", "TrioDriver", "current_driver"]
 
+TURN_S: Final = 0.0005
+"""How long reads in the caller's process may keep the other tasks waiting. A read is
+microseconds, and so is letting the others have their turn: it is done now and then."""
+
 
 class Driver(Protocol):
     """What a shell needs from the running event loop.
 
     Attributes:
-        cancel_point: Raises the loop's cancellation if one is due, without a
-            scheduling point; ``None`` where the loop has no such thing.
+        cancel_point: Before work in the caller's process: raises the loop's
+            cancellation if one is due, and lets the other tasks have their turn when
+            that is overdue; ``None`` where there is no loop.
     """
 
     cancel_point: Callable[[], Awaitable[None]] | None
@@ -89,9 +95,10 @@ class TrioDriver:
         self._followers: dict[Pending, trio.lowlevel.Task] = {}
         self._send_is_due = False
         self._is_burst = False
-        self.cancel_point: Callable[[], Awaitable[None]] | None = (
-            trio.lowlevel.checkpoint_if_cancelled
-        )
+        self._checkpoint = trio.lowlevel.checkpoint
+        self._raise_if_cancelled = trio.lowlevel.checkpoint_if_cancelled
+        self._turn_ends = 0.0
+        self.cancel_point: Callable[[], Awaitable[None]] | None = self._cancel_point
         self.now: Callable[[], float] = trio.current_time
 
     def start(self) -> None:
@@ -103,7 +110,14 @@ class TrioDriver:
 
     async def breathe(self) -> None:
         """Let the other tasks have their turn."""
-        await self._trio.lowlevel.checkpoint()
+        await self._checkpoint()
+
+    async def _cancel_point(self) -> None:
+        if perf_counter() < self._turn_ends:
+            await self._raise_if_cancelled()
+        else:
+            await self._checkpoint()
+            self._turn_ends = perf_counter() + TURN_S
 
     async def send_soon(self) -> None:
         """Send at once when nothing else is under way, else once for this turn."""
@@ -191,11 +205,11 @@ class TrioDriver:
 class AsyncioDriver:
     """Callbacks and futures under asyncio."""
 
-    cancel_point: Callable[[], Awaitable[None]] | None = None
-
     def __init__(self, link: Link) -> None:
         self._link = link
         self._loop = asyncio.get_running_loop()
+        self._turn_ends = 0.0
+        self.cancel_point: Callable[[], Awaitable[None]] | None = self._cancel_point
         self._send_is_due = False
         self._is_burst = False
         self._timer: asyncio.TimerHandle | None = None
@@ -217,6 +231,12 @@ class AsyncioDriver:
     async def breathe(self) -> None:
         """Let the other tasks have their turn."""
         await asyncio.sleep(0)
+
+    async def _cancel_point(self) -> None:
+        # A cancellation under asyncio is raised where a task waits, nowhere else.
+        if perf_counter() >= self._turn_ends:
+            await asyncio.sleep(0)
+            self._turn_ends = perf_counter() + TURN_S
 
     async def send_soon(self) -> None:
         """Send at once when nothing else is under way, else once for this turn."""

@@ -135,7 +135,7 @@ def test_answers_are_exact_while_indexes_come_and_go(tmp_path: Path):
             query = db.query("people").filter(field("role") == "r2")
 
             async def write() -> None:
-                for number in range(3000):
+                for number in range(400):
                     document = person(number)
                     key = await db.insert_into("people", document)
                     model[key] = document["role"]
@@ -146,7 +146,7 @@ def test_answers_are_exact_while_indexes_come_and_go(tmp_path: Path):
             async def reindex() -> None:
                 while True:
                     await db.create_index("people", "role")
-                    await trio.sleep(0.05)
+                    await trio.sleep(0.02)
                     await db.drop_index("people", "role")
 
             async def ask() -> None:

@@ -139,7 +139,7 @@ def _and(parts: tuple[Predicate, Predicate]) -> Predicate:
     return And([*parts])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(bodies.flatmap(with_values_of), ids)
 @example(
     ({"a": NOON}, Compare("eq", "a", NOON.astimezone(timezone(timedelta(hours=2))))),
@@ -189,7 +189,7 @@ def paths_of(predicate: Predicate) -> list[str]:
             return [path for part in parts for path in paths_of(part)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(predicates)
 def test_a_predicate_survives_the_wire(predicate: Predicate) -> None:
     encoded = encode_predicate(predicate)
@@ -197,14 +197,14 @@ def test_a_predicate_survives_the_wire(predicate: Predicate) -> None:
     assert encode_predicate(decoded) == encoded
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_predicate_or_refused(data: bytes) -> None:
     with suppress(InvalidFilterError):
         decode_predicate(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(values, max_size=8))
 def test_both_directions_order_like_the_reference(items: list[object]) -> None:
     expected = sorted(items, key=cmp_to_key(compare))
@@ -212,7 +212,7 @@ def test_both_directions_order_like_the_reference(items: list[object]) -> None:
     assert same(sorted(items, key=descending_key), expected[::-1])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(values, values)
 def test_a_descending_key_is_the_exact_opposite(a: object, b: object) -> None:
     up, down = (sort_key(a), sort_key(b)), (descending_key(a), descending_key(b))
@@ -223,7 +223,7 @@ def same(left: list[object], right: list[object]) -> bool:
     return all(compare(a, b) == 0 for a, b in zip(left, right, strict=True))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(bodies, st.lists(paths, max_size=4))
 def test_a_selection_keeps_exactly_what_was_asked_for(
     fields: dict[str, object], wanted: list[str]

@@ -363,3 +363,24 @@ def test_a_thread_that_follows_keeps_its_own_deadline(peer):
     drive(shell.close(1.0))
     leader.join(5)
     assert len(errors) == 1
+
+
+def test_reads_in_a_row_let_other_tasks_run_and_end_when_cancelled(run_async, peer):
+    async def test(shell):
+        ran = anyio.Event()
+
+        async def read_on() -> None:
+            while True:
+                await shell.cancel_point()
+
+        async def other() -> None:
+            ran.set()
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read_on)
+                tasks.start_soon(other)
+                await ran.wait()
+                tasks.cancel_scope.cancel()
+
+    run_async(test, peer.link())

@@ -258,6 +258,14 @@ def holds(op: str, value: Any, operand: Any) -> bool:
             return value is None
         case "is_not_null":
             return value is not None
+        case "above":
+            return compare(value, operand) > 0
+        case "below":
+            return compare(value, operand) < 0
+        case "not_above":
+            return compare(value, operand) <= 0
+        case "not_below":
+            return compare(value, operand) >= 0
         case _:
             return contains(op, value, operand)
 
