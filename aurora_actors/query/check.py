@@ -28,7 +28,7 @@ from aurora_actors.query.predicate import (
 from aurora_actors.schema.refusal import describe, kind_of
 from aurora_actors.schema.types import CollectionDefinition, FieldType, Kind
 
-__all__ = ["check_query", "field_type"]
+__all__ = ["can_equal", "check_query", "field_type"]
 
 _ORDERED: Final = frozenset(
     {Kind.INT, Kind.FLOAT, Kind.STRING, Kind.UUID, Kind.DATETIME, Kind.DATE, Kind.TIME}
@@ -211,7 +211,7 @@ def _check_operands(term: Compare, declared: FieldType) -> None:
         if term.op == "contains" and declared.kind is Kind.STRING:
             if not isinstance(operand, str):
                 raise _wrong_operand(term, "String", operand)
-        elif not _fits(operand, expected):
+        elif not can_equal(operand, expected):
             raise _wrong_operand(term, str(expected), operand)
 
 
@@ -219,14 +219,14 @@ def _sequence(value: object) -> Iterable[object]:
     return value if isinstance(value, (list, tuple)) else ()
 
 
-def _fits(value: object, declared: FieldType) -> bool:
+def can_equal(value: object, declared: FieldType) -> bool:
     """Whether a value of the declared type could equal ``value``."""
     if value is None or declared.kind is Kind.ANY:
         return True
     if kind_of(value) not in _like(declared.kind):
         return False
     if isinstance(value, (list, tuple)) and declared.of is not None:
-        return all(_fits(item, declared.of) for item in value)
+        return all(can_equal(item, declared.of) for item in value)
     return True
 
 

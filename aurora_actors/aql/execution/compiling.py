@@ -33,7 +33,7 @@ from aurora_actors.aql.execution.selecting import (
     shape_of,
 )
 from aurora_actors.aql.execution.shapes import ALL_FIELDS, Shape, ShapeField
-from aurora_actors.aql.mutations import read_mutation
+from aurora_actors.aql.mutations import Enqueue, read_mutation
 from aurora_actors.aql.ordering import OrderTerm
 from aurora_actors.aql.queries import QueryArguments, read_query_arguments
 from aurora_actors.aql.schema_ops import SchemaChange, apply_change, read_statement
@@ -122,6 +122,8 @@ def _operation(scope: Scope, operation: CheckedOperation) -> Iterator[Root]:
             if definition.kind == "subscription":
                 way: Literal["live", "events"]
                 way = "live" if "live" in directives else "events"
+                if root.selected is not None and root.selected.lookups:
+                    here.report(item, "a subscription has no lookup")
                 root = msgspec.structs.replace(root, subscribes=way)
             yield root
 
@@ -148,14 +150,16 @@ def query_of(
             wished.setdefault(fields[0].name, []).append((name, fields))
     selected = None
     if plain.every or plain.fields:
-        selected = select_fields(scope, plain)
+        selected = select_fields(scope, plain, definition)
     return DocumentQuery(
         name=field.response_name,
         spec=spec,
         predicate=arguments.predicate,
         selected=selected,
         page=_page(arguments, wanted="edges" in wished or "pageInfo" in wished),
-        edges=tuple(_edges(scope, n, f) for n, f in wished.get("edges", ())),
+        edges=tuple(
+            _edges(scope, n, f, definition) for n, f in wished.get("edges", ())
+        ),
         page_info=tuple(
             (name, _names(scope, fields)) for name, fields in wished.get("pageInfo", ())
         ),
@@ -199,14 +203,21 @@ def _page(arguments: QueryArguments, *, wanted: bool) -> Page | None:
     return Page(first=first, after=after, last=last, before=before)
 
 
-def _edges(scope: Scope, name: str, fields: list[tree.Field]) -> EdgeWish:
+def _edges(
+    scope: Scope,
+    name: str,
+    fields: list[tree.Field],
+    definition: CollectionDefinition,
+) -> EdgeWish:
     collected = collect(scope, merged_selections(fields))
     cursors, nodes = [], []
     for part, same in collected.fields.items():
         if same[0].name == "cursor":
             cursors.append(part)
         else:
-            nodes.append((part, select_documents(scope, merged_selections(same))))
+            inner = merged_selections(same)
+            here = scope.below(name).below(part)
+            nodes.append((part, select_documents(here, inner, definition)))
     return EdgeWish(name, (*cursors,), (*nodes,))
 
 
@@ -222,7 +233,12 @@ def _mutation(scope: Scope, field: tree.Field) -> MutationRoot | None:
         return None
     selected = _ID_ONLY
     if field.selection is not None:
-        selected = select_documents(scope, [field.selection])
+        if isinstance(mutation, Enqueue):
+            shape = shape_of(scope, collect(scope, [field.selection]))
+            selected = Selected(shape)
+        else:
+            definition = scope.session.definitions[mutation.collection]
+            selected = select_documents(scope, [field.selection], definition)
     return MutationRoot(name=field.response_name, mutation=mutation, selected=selected)
 
 

@@ -119,7 +119,7 @@ def read_group(
                 (term.name, results.place(term)) for term in wish.terms
             )
         elif kind == "nodes":
-            nodes[name] = select_documents(scope, inner)
+            nodes[name] = select_documents(scope.below(name), inner, definition)
             found = _window(scope.below(name), same[0], definition)
             if len(nodes) > 1 and found != window:
                 scope.report(same[0], "the nodes of a group have one order and limit")

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Final
 
+from aurora_actors.aql.execution.joining import Joiner, joined
 from aurora_actors.aql.execution.notes import Note, encode_note
 from aurora_actors.aql.execution.parts import Parts
 from aurora_actors.aql.execution.plans import MutationRoot
+from aurora_actors.aql.execution.reading import ViewReading
 from aurora_actors.aql.execution.seeds import Seed
 from aurora_actors.aql.mutations import Change, Enqueue, Insert
 from aurora_actors.errors import UsageError
@@ -57,10 +59,14 @@ def run_mutation(view: TransactionView, root: MutationRoot, seed: Seed) -> Parts
         name=root.name,
         collection=mutation.collection,
         operation=mutation.operation,
-        shape=root.selected.shape,
+        shape=None if root.selected.lookups else root.selected.shape,
         affected=len(records),
     )
-    yield AqlPart(encode_note(note), records)
+    if root.selected.lookups:
+        yield AqlPart(encode_note(note), [])
+        yield from joined(Joiner(ViewReading(view)), root.selected, records)
+    else:
+        yield AqlPart(encode_note(note), records)
 
 
 def _check_target(collection: str) -> None:

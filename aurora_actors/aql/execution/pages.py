@@ -5,21 +5,20 @@ Finding the page is ``query.page``'s; here its rows become edges, or documents.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 import msgspec
 
+from aurora_actors.aql.execution.joining import Joiner, joined
 from aurora_actors.aql.execution.notes import Note, encode_note, encode_result
 from aurora_actors.aql.execution.parts import Parts
 from aurora_actors.aql.execution.plans import DocumentQuery, EdgeWish, Page
 from aurora_actors.aql.execution.reading import Reading, drain
-from aurora_actors.aql.execution.shapes import shaper_of
 from aurora_actors.errors import UsageError
 from aurora_actors.messages.aql import AqlPart
 from aurora_actors.query.page import PageRows, plan_page
 from aurora_actors.query.plan import Plan, encode_plan
 from aurora_actors.schema.record import pack_record, unpack_record
-from aurora_actors.schema.values import decode_document
 
 __all__ = ["run_page"]
 
@@ -48,7 +47,7 @@ def run_page(
         kind="query",
         name=root.name,
         collection=root.spec.collection,
-        shape=None if selected is None else selected.shape,
+        shape=None if selected is None or selected.lookups else selected.shape,
         form="edges",
         page=(rows.has_next, rows.has_previous, start, end),
         edges={wish.name: _node(wish) for wish in root.edges},
@@ -56,8 +55,14 @@ def run_page(
         kinds=kinds,
         explain=encode_plan(plan) if root.explains else b"",
     )
-    records = rows.records if selected is not None else [*_edges(root.edges, rows)]
-    yield AqlPart(encode_note(note), records)
+    if selected is None:
+        edges = yield from _edges(reading, root.edges, rows)
+        yield AqlPart(encode_note(note), edges)
+    elif selected.lookups:
+        yield AqlPart(encode_note(note), [])
+        yield from joined(Joiner(reading), selected, rows.records)
+    else:
+        yield AqlPart(encode_note(note), rows.records)
 
 
 def _find(
@@ -87,21 +92,23 @@ def _node(wish: EdgeWish) -> str:
     return wish.nodes[0][0] if wish.nodes else ""
 
 
-def _edges(wishes: tuple[EdgeWish, ...], rows: PageRows) -> Iterator[bytes]:
+def _edges(
+    reading: Reading, wishes: tuple[EdgeWish, ...], rows: PageRows
+) -> Generator[None, None, list[bytes]]:
     """A row for each document, with its edge for each ``edges`` field."""
     if not wishes:
-        return
-    shapers = [
-        [(name, shaper_of(selected.shape)) for name, selected in wish.nodes]
-        for wish in wishes
+        return []
+    edges: list[dict[str, object]] = [{} for _ in rows.records]
+    for wish in wishes:
+        for cursor, row in zip(rows.cursors, edges, strict=True):
+            row[wish.name] = dict.fromkeys(wish.cursors, cursor)
+        for name, selected in wish.nodes:
+            nodes = yield from Joiner(reading).rows(selected, rows.records)
+            for node, row in zip(nodes, edges, strict=True):
+                edge = row[wish.name]
+                assert isinstance(edge, dict)  # noqa: S101 - as made above
+                edge[name] = node.data
+    return [
+        pack_record(*unpack_record(record)[:2], encode_result(row))
+        for record, row in zip(rows.records, edges, strict=True)
     ]
-    for record, cursor in zip(rows.records, rows.cursors, strict=True):
-        lsn, document_id, body = unpack_record(record)
-        fields = decode_document(body)
-        row: dict[str, object] = {}
-        for wish, nodes in zip(wishes, shapers, strict=True):
-            edge: dict[str, object] = dict.fromkeys(wish.cursors, cursor)
-            for name, shape in nodes:
-                edge[name] = shape(document_id, fields)
-            row[wish.name] = edge
-        yield pack_record(lsn, document_id, encode_result(row))

@@ -6,13 +6,15 @@ turn. All root fields of a text read one state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
 
 from aurora_actors.aql.execution.distinct import Distinct
 from aurora_actors.aql.execution.grouping import MOST_NODES, aggregate_spec
+from aurora_actors.aql.execution.joining import Joiner, joined
 from aurora_actors.aql.execution.notes import Note, encode_note, encode_result
 from aurora_actors.aql.execution.pages import run_page
 from aurora_actors.aql.execution.parts import Parts
@@ -23,16 +25,15 @@ from aurora_actors.aql.execution.plans import (
     Introspection,
 )
 from aurora_actors.aql.execution.reading import Reading
-from aurora_actors.aql.execution.shapes import Shaper, shaper_of
+from aurora_actors.aql.execution.shapes import shaper_of
 from aurora_actors.errors import LimitExceededError
 from aurora_actors.messages.aql import AqlPart
 from aurora_actors.messages.query import GroupSpec, QuerySpec, ResultMode
 from aurora_actors.query.aggregate import Aggregation
 from aurora_actors.query.execute import Execution
 from aurora_actors.query.group_codec import GroupRow
-from aurora_actors.query.plan import encode_plan
-from aurora_actors.schema.record import pack_record, unpack_record
-from aurora_actors.schema.values import decode_document
+from aurora_actors.query.plan import Plan, encode_plan
+from aurora_actors.schema.record import pack_record
 
 __all__ = ["count", "explain_documents", "run_documents", "run_introspection"]
 
@@ -83,15 +84,27 @@ def _rows(reading: Reading, root: DocumentQuery, note: Note) -> Parts:
         fields = distinct.fields
     spec = msgspec.structs.replace(spec, fields=fields)
     execution = reading.run(spec, root.predicate)
-    yield AqlPart(encode_note(msgspec.structs.replace(note, shape=selected.shape)), [])
+    joiner = Joiner(reading) if selected.lookups else None
+    shape = None if joiner is not None else selected.shape
+    yield AqlPart(encode_note(msgspec.structs.replace(note, shape=shape)), [])
     for records in execution.steps():
         found = records if distinct is None else distinct.take(records)
-        yield AqlPart(b"", found) if found else None
+        if joiner is not None:
+            yield from joined(joiner, selected, found)
+        else:
+            yield AqlPart(b"", found) if found else None
         if distinct is not None and distinct.is_full:
             break
     if root.explains:
-        more = Note(kind="more", explain=encode_plan(execution.plan))
-        yield AqlPart(encode_note(more), [])
+        plan = _with_steps(execution.plan, joiner)
+        yield AqlPart(encode_note(Note(kind="more", explain=encode_plan(plan))), [])
+
+
+def _with_steps(plan: Plan, joiner: Joiner | None) -> Plan:
+    """A plan that tells of look-ups, too."""
+    if joiner is None:
+        return plan
+    return msgspec.structs.replace(plan, steps=[*plan.steps, *joiner.steps()])
 
 
 def count(reading: Reading, root: DocumentQuery) -> Generator[None, None, int]:
@@ -121,14 +134,19 @@ def explain_documents(reading: Reading, root: DocumentQuery) -> Parts:
         fields = None if root.selected is None else root.selected.fields
         spec = msgspec.structs.replace(root.spec, fields=fields)
         running = reading.run(spec, root.predicate)
-    for _ in running.steps():
+    joiner = None
+    if root.selected is not None and root.selected.lookups:
+        joiner = Joiner(reading)
+    for records in running.steps():
+        if joiner is not None and root.selected is not None:
+            yield from joiner.rows(root.selected, records)
         yield None
     note = Note(
         kind="query",
         name=root.name,
         collection=root.spec.collection,
         form="extras",
-        explain=encode_plan(running.plan),
+        explain=encode_plan(_with_steps(running.plan, joiner)),
     )
     yield AqlPart(encode_note(note), [])
 
@@ -165,13 +183,10 @@ def _groups_alone(reading: Reading, root: DocumentQuery) -> Parts:
     )
     yield AqlPart(encode_note(note), [])
     aggregation = reading.aggregate(group.query, group.spec, root.predicate)
-    shown = _group_shower(group)
     for rows in aggregation.groups():
         for at in range(0, len(rows), _CHUNK):
-            part = [
-                pack_record(0, "-", encode_result(shown(row)))
-                for row in rows[at : at + _CHUNK]
-            ]
+            shown = yield from _shown_groups(reading, group, rows[at : at + _CHUNK])
+            part = [pack_record(0, "-", encode_result(each)) for each in shown]
             yield AqlPart(b"", part)
         yield None
     if root.explains:
@@ -182,41 +197,47 @@ def _groups_alone(reading: Reading, root: DocumentQuery) -> Parts:
 def _all_groups(
     reading: Reading, group: GroupWish
 ) -> Generator[None, None, list[dict[str, object]]]:
-    shown = _group_shower(group)
     found: list[dict[str, object]] = []
     for rows in reading.aggregate(group.query, group.spec).groups():
-        found += map(shown, rows)
+        found += yield from _shown_groups(reading, group, rows)
         yield
     return found
 
 
-def _group_shower(group: GroupWish) -> Callable[[GroupRow], dict[str, object]]:
-    shapers = {
-        name: shaper_of(selected.shape) for name, selected in group.nodes.items()
-    }
+def _shown_groups(
+    reading: Reading, group: GroupWish, rows: Sequence[GroupRow]
+) -> Generator[None, None, list[dict[str, object]]]:
+    shown = [_shown(group, row) for row in rows]
+    for name, selected in group.nodes.items():
+        wanted = [row.nodes[group.nodes_offset :] for row in rows]
+        everything = [record for nodes in wanted for record in nodes]
+        nodes = yield from Joiner(reading).rows(selected, everything)
+        given = iter(nodes)
+        for each, mine in zip(shown, wanted, strict=True):
+            each[name] = [node.data for node in islice(given, len(mine))]
+    return shown
 
-    def show(row: GroupRow) -> dict[str, object]:
-        keys = dict(zip(group.keys, row.keys, strict=True))
-        shown: dict[str, object] = {}
-        for name, kind in group.parts:
-            match kind:
-                case "key":
-                    shown[name] = row.keys[0] if len(keys) == 1 else [*row.keys]
-                case "keys":
-                    chosen = group.key_shapes[name]
-                    shown[name] = {p: keys[f] for p, f in chosen} if chosen else keys
-                case "count":
-                    shown[name] = row.results[0]
-                case "aggregate":
-                    wanted = group.aggregates[name]
-                    shown[name] = {part: row.results[place] for part, place in wanted}
-                case _:
-                    _check_nodes(group, row)
-                    nodes = row.nodes[group.nodes_offset :]
-                    shown[name] = [*_shaped(shapers[name], nodes)]
-        return shown
 
-    return show
+def _shown(group: GroupWish, row: GroupRow) -> dict[str, object]:
+    """What is seen of a group; its nodes are still to come."""
+    keys = dict(zip(group.keys, row.keys, strict=True))
+    shown: dict[str, object] = {}
+    for name, kind in group.parts:
+        match kind:
+            case "key":
+                shown[name] = row.keys[0] if len(keys) == 1 else [*row.keys]
+            case "keys":
+                chosen = group.key_shapes[name]
+                shown[name] = {p: keys[f] for p, f in chosen} if chosen else keys
+            case "count":
+                shown[name] = row.results[0]
+            case "aggregate":
+                wanted = group.aggregates[name]
+                shown[name] = {part: row.results[place] for part, place in wanted}
+            case _:
+                _check_nodes(group, row)
+                shown[name] = []
+    return shown
 
 
 def _check_nodes(group: GroupWish, row: GroupRow) -> None:
@@ -226,12 +247,6 @@ def _check_nodes(group: GroupWish, row: GroupRow) -> None:
             limit="nodes",
             maximum=MOST_NODES,
         )
-
-
-def _shaped(shape: Shaper, records: Iterable[bytes]) -> Iterable[dict[str, object]]:
-    for record in records:
-        _, document_id, body = unpack_record(record)
-        yield shape(document_id, decode_document(body))
 
 
 # ------------------------------------------------------------------ introspection

@@ -67,6 +67,8 @@ def _is_plain(root: DocumentQuery) -> bool:
     beside = (root.page, root.edges, root.page_info, root.totals, root.aggregates)
     if any(beside) or root.groups or root.distinct or root.explains or root.subscribes:
         return False
+    if root.selected is not None and root.selected.lookups:
+        return False
     return not root.spec.order and root.spec.limit is None and not root.spec.offset
 
 

@@ -19,6 +19,7 @@ from aurora_actors.aql.aggregates import read_aggregate, read_group_arguments
 from aurora_actors.aql.arguments import no_arguments, take_arguments
 from aurora_actors.aql.diagnostics import shorten
 from aurora_actors.aql.fields import source_of
+from aurora_actors.aql.lookups import is_lookup, read_lookup
 from aurora_actors.aql.ordering import read_order
 from aurora_actors.aql.scope import Scope
 from aurora_actors.aql.validation.directives import (
@@ -150,6 +151,9 @@ class DocumentLevel(Level):
         if field.name == "id":
             _leaf(scope, field)
             return
+        if is_lookup(field, self._definition):
+            self._check_lookup(scope, field)
+            return
         known = None if self._definition.open else self._types.keys()
         if field.name not in self._types and known is not None:
             if field.name in SPECIAL:
@@ -162,6 +166,11 @@ class DocumentLevel(Level):
             return
         of = self._types.get(field.name, FieldType.ANY)
         _check_value(scope, field, of)
+
+    def _check_lookup(self, scope: Scope, field: tree.Field) -> None:
+        found = read_lookup(scope, field, self._definition)
+        if found is not None and field.selection is not None:
+            check_selection(scope, field.selection, DocumentLevel(found.target))
 
 
 class _ObjectLevel(Level):
