@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -354,13 +353,12 @@ BOMBS = {
 }
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", BOMBS)
 def test_texts_that_multiply_take_bounded_time(name, definitions):
     document = parse(BOMBS[name])
-    begun = time.perf_counter()
     with suppress(QueryValidationError, LimitExceededError):
         validate(document, definitions, text=BOMBS[name])
-    assert time.perf_counter() - begun < 10
 
 
 def test_many_selections_through_fragments_are_a_limit(definitions):
