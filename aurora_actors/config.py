@@ -168,6 +168,8 @@ class AuroraConfig(
     shutdown_grace_s: Seconds = 10.0
     max_restarts: Positive = 20
     restart_window_s: Seconds = 60.0
+    log_level: Literal["info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
     jobs: JobsConfig = msgspec.field(default_factory=JobsConfig)
     http: HttpConfig | None = None
 
@@ -250,11 +252,15 @@ def _check(value: object, kind: object) -> None:
         msgspec.convert(value, type=kind)
 
 
+_NOT_COMPARED = frozenset({"db_path", "log_level", "log_format"})
+"""What an application need not know: it says nothing about the data."""
+
+
 def differences(ours: AuroraConfig, theirs: AuroraConfig) -> list[str]:
     """The settings in which two configurations differ, as readable lines."""
     return [
         f"{name}: {_plain(getattr(ours, name))!r} here, "
         f"{_plain(getattr(theirs, name))!r} in the running tree"
         for name in ours.__struct_fields__
-        if name != "db_path" and getattr(ours, name) != getattr(theirs, name)
+        if name not in _NOT_COMPARED and getattr(ours, name) != getattr(theirs, name)
     ]

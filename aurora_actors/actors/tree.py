@@ -9,7 +9,10 @@ from typing import Final, NamedTuple
 
 from aurora_actors.config import AuroraConfig
 
-__all__ = ["PRELOAD", "ActorPlan", "actor_entries"]
+__all__ = ["PRELOAD", "RELOADS", "ActorPlan", "actor_entries"]
+
+RELOADS: Final = {"http": "http_gateway"}
+"""Settings that may change while the tree runs, and the actor that restarts for it."""
 
 PRELOAD: Final = (
     "aurora_actors.actors.storage",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from aurora_actors.config import (
     ColdStoreMode,
@@ -49,6 +49,8 @@ class Settings(TypedDict, total=False):
     shutdown_grace_s: float
     max_restarts: int
     restart_window_s: float
+    log_level: Literal["info", "warning", "error"]
+    log_format: Literal["text", "json"]
     jobs: JobsConfig
     http: HttpConfig | None
 

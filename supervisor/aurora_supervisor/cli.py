@@ -14,24 +14,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
+from aurora_supervisor.arguments import parser
 from aurora_supervisor.exits import ExitStatus
 from aurora_supervisor.runtime_dir import create_runtime_dir, remove_runtime_dir
 from aurora_supervisor.spawn import start_zygote
 
 __all__ = ["main"]
 
-_TREE: Final = "aurora_actors.actors.tree"
 _HIGHEST_INHERITED: Final = 4
-_EXIT_STATUSES: Final = """\
-exit status: 0 done as asked; 1 the tree could not start or gave up; 2 wrong command
-line; 3 nobody runs this database (status, stop, restart); 4 somebody runs it already
-(run); 5 wrong configuration or unusable directory. SIGTERM, SIGINT and SIGHUP stop a
-tree in order."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (see ``exits``)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         if options.command == "run":
             return _run(options)
@@ -41,44 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return commands.run(options)
     except KeyboardInterrupt:
         return 130
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="aurora-supervisor",
-        description="Runs the actor processes of a database.",
-        epilog=_EXIT_STATUSES,
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser(
-        "run", help="run the tree of a database", epilog=_EXIT_STATUSES
-    )
-    source = run.add_mutually_exclusive_group()
-    source.add_argument("--db", metavar="PATH", help="the database directory")
-    source.add_argument("--config", metavar="FILE", help="a configuration file (TOML)")
-    run.add_argument(
-        "--tree",
-        metavar="MODULE",
-        default=_TREE,
-        help="the module that lists the actors (default: %(default)s)",
-    )
-    run.add_argument(
-        "--embedded",
-        action="store_true",
-        help="stop with the last application; used by the library",
-    )
-    run.add_argument("--lock-fd", type=int, metavar="N", help="with --embedded")
-    run.add_argument("--ready-fd", type=int, metavar="N", help="with --embedded")
-    status = commands.add_parser("status", help="show the processes of a running tree")
-    status.add_argument("path", metavar="PATH", help="the database directory")
-    status.add_argument("--json", action="store_true", help="as one JSON object")
-    stop = commands.add_parser("stop", help="stop a running tree in order")
-    stop.add_argument("path", metavar="PATH", help="the database directory")
-    restart = commands.add_parser("restart", help="restart one actor in order")
-    restart.add_argument("path", metavar="PATH", help="the database directory")
-    restart.add_argument("actor", metavar="ACTOR", help="its name, as status shows it")
-    return parser
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -99,11 +56,19 @@ def _run(options: argparse.Namespace) -> int:
         # Only now: the zygote imports meanwhile. ``serve`` turns the collector on again.
         gc.disable()
         from aurora_supervisor import serve  # noqa: PLC0415 - see above
+        from aurora_supervisor.markers import Markers  # noqa: PLC0415 - see above
 
         run_options = serve.RunOptions(zygote, runtime_dir, options.tree)
         if options.embedded:
             return serve.run_embedded(run_options, options.lock_fd, options.ready_fd)
-        return serve.run_standalone(options.db, options.config, run_options)
+        given = serve.Standalone(
+            options.db,
+            options.config,
+            options.log_format,
+            options.log_level,
+            Markers(options.pid_file, options.ready_file),
+        )
+        return serve.run_standalone(given, run_options)
     finally:
         zygote.abandon()
         remove_runtime_dir(runtime_dir)

@@ -1,4 +1,4 @@
-"""The commands ``status``, ``stop`` and ``restart``: a tree seen from outside.
+"""The commands that look at or command a tree from outside: all but ``run``.
 
 They attach without a client name, so they neither keep a tree alive nor count as one
 of its applications.
@@ -7,13 +7,16 @@ of its applications.
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
 from aurora_actors.client.launch import TreeConnection, connect_running
-from aurora_actors.errors import AuroraError, TreeDownError
+from aurora_actors.errors import AuroraError, TreeDownError, UnavailableError
 from aurora_actors.messages.base import Failure
 from aurora_actors.messages.supervision import (
     ApplicationNotice,
@@ -25,6 +28,8 @@ from aurora_actors.messages.supervision import (
     TreeStatus,
 )
 from aurora_supervisor.exits import ExitStatus
+from aurora_supervisor.journal import LogEntry
+from aurora_supervisor.logreading import Wanted, follow, last_entries
 
 __all__ = ["run"]
 
@@ -38,20 +43,55 @@ _ROW: Final = "{:<24} {:>7} {:<9} {:>8} {:>10} {:>7} {:>9}"
 def run(options: argparse.Namespace) -> int:
     """Run the command that ``options`` names; returns the exit status."""
     try:
+        if options.command == "logs":
+            return _logs(options)
         connection = connect_running(options.path, _ANSWER_S)
         if connection is None:
-            return _say(f"nobody runs {options.path}", ExitStatus.NOT_RUNNING)
+            error: AuroraError = TreeDownError(f"nobody runs {options.path}")
+            return _refuse(error, options, ExitStatus.NOT_RUNNING)
         with connection:
             match options.command:
                 case "status":
                     _status(connection, as_json=options.json)
                 case "restart":
                     _ask(connection, RestartActor(name=options.actor), Done, _STOP_S)
+                    _done(options, restarted=options.actor)
+                case "reload":
+                    os.kill(connection.attached.supervisor_pid, signal.SIGHUP)
+                    _done(options, reloading=True)
                 case _:
                     _stop(connection)
+                    _done(options, stopped=True)
     except AuroraError as exc:
-        return _say(exc.message, ExitStatus.FAILED)
+        return _refuse(exc, options, ExitStatus.FAILED)
     return ExitStatus.OK
+
+
+def _logs(options: argparse.Namespace) -> int:
+    directory = Path(options.path).expanduser()
+    if not directory.is_dir():
+        error = UnavailableError(f"there is no database at {directory}")
+        return _refuse(error, options, ExitStatus.FAILED)
+    wanted = Wanted(actor=options.actor or "", level=options.level)
+    try:
+        for entry in last_entries(directory, options.lines, wanted):
+            _show(entry, as_json=options.json)
+        if options.follow:
+            for entry in follow(directory, wanted):
+                _show(entry, as_json=options.json)
+    except BrokenPipeError:
+        # Whoever read the output has had enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitStatus.OK
+
+
+def _show(entry: LogEntry, *, as_json: bool) -> None:
+    print(entry.json() if as_json else entry.text(), flush=True)  # noqa: T201 - the command's answer
+
+
+def _done(options: argparse.Namespace, **result: object) -> None:
+    if options.json:
+        print(msgspec.json.encode(result).decode())  # noqa: T201 - the command's answer
 
 
 def _status(connection: TreeConnection, *, as_json: bool) -> None:
@@ -108,6 +148,12 @@ def _table(status: TreeStatus) -> str:
     return "\n".join(lines)
 
 
-def _say(text: str, status: ExitStatus) -> ExitStatus:
-    print(f"aurora-supervisor: {text}", file=sys.stderr)  # noqa: T201 - the command's answer
+def _refuse(
+    error: AuroraError, options: argparse.Namespace, status: ExitStatus
+) -> ExitStatus:
+    text = f"aurora-supervisor: {error.message}"
+    if options.json:
+        told = {"code": error.code, "message": error.message, "context": error.context}
+        text = msgspec.json.encode({"error": told}).decode()
+    print(text, file=sys.stderr)  # noqa: T201 - the command's answer
     return status

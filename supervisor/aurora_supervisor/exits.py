@@ -17,7 +17,7 @@ class ExitStatus(IntEnum):
     USAGE = 2
     """The command line is wrong."""
     NOT_RUNNING = 3
-    """``status``, ``stop``, ``restart``: nobody runs this database."""
+    """``status``, ``stop``, ``restart``, ``reload``: nobody runs this database."""
     ALREADY_RUNNING = 4
     """``run``: somebody runs this database already."""
     CONFIG = 5

@@ -3,42 +3,36 @@
 Each actor's standard output and error are one pipe whose other end the supervisor
 reads. A line that is a JSON object (level, logger, message, extra, exception) is a log
 record; any other line is forwarded as it is, as a warning, so that nothing an actor
-says, a traceback or the last cry of a C library, is lost. Lines are written as text::
+says, a traceback or the last cry of a C library, is lost. What the lines look like is
+the journal's business (see ``journal``).
 
-    2026-01-31T12:00:00.000Z INFO storage aurora_actors.storage.engine: opened lsn=7
-
-An embedded tree writes to ``<db>/aurora.log``, which is renamed to ``aurora.log.1``
-when it is full; a standalone one to standard error.
+Every tree writes to ``<db>/aurora.log``, which is renamed to ``aurora.log.1`` when it is
+full; a standalone one to standard error, too.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 import trio
 
-__all__ = ["ActorLog", "LogFile", "LogHandler", "LogSink", "StandardError", "one_line"]
+from aurora_supervisor.journal import Journal
+
+__all__ = ["LOG_NAME", "ActorLog", "LogFile", "StandardError"]
+
+LOG_NAME: Final = "aurora.log"
+"""The log's name in the database directory; the file before it ends in ``.1``."""
 
 _MAX_FILE_BYTES: Final = 1 << 20
 _MAX_LINE_BYTES: Final = 1 << 16
 _READ_BYTES: Final = 1 << 16
 _READS_A_TURN: Final = 4
 _READS_IN_ALL: Final = 64
-_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-
-
-class LogSink(Protocol):
-    """Takes finished lines; never raises."""
-
-    def write(self, text: str) -> None:
-        """Write one entry, which may have several lines."""
 
 
 class StandardError:
@@ -51,13 +45,24 @@ class StandardError:
 
 
 class LogFile:
-    """A log file that keeps itself small; the descriptor 2 follows it.
+    """A log file that keeps itself small.
 
-    What the supervisor or its zygote prints itself, at a crash, lands in it too.
+    Args:
+        path: The file.
+        max_bytes: It is renamed before it grows longer.
+        is_stderr: The descriptor 2 follows the file: what the supervisor or its zygote
+            prints itself, at a crash, lands in it too.
     """
 
-    def __init__(self, path: Path, max_bytes: int = _MAX_FILE_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int = _MAX_FILE_BYTES,
+        *,
+        is_stderr: bool = False,
+    ) -> None:
         self._path = path
+        self._is_stderr = is_stderr
         self._max_bytes = max_bytes
         self._fd = -1
         self._size = 0
@@ -67,7 +72,8 @@ class LogFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(self._path, flags, 0o600)
         self._size = os.fstat(self._fd).st_size
-        os.dup2(self._fd, 2)
+        if self._is_stderr:
+            os.dup2(self._fd, 2)
 
     def write(self, text: str) -> None:
         """Write one entry; on a full disk it is lost."""
@@ -82,35 +88,6 @@ class LogFile:
     def close(self) -> None:
         """Close the file; the descriptor 2 stays."""
         os.close(self._fd)
-
-
-def one_line(
-    level: str, actor: str, logger: str, message: str, extra: dict[str, object]
-) -> str:
-    """The text of one entry."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    source = f"{actor} {logger}" if logger else actor
-    values = "".join(f" {key}={value}" for key, value in extra.items())
-    return f"{now} {level} {source}: {message}{values}"
-
-
-class LogHandler(logging.Handler):
-    """Writes the supervisor's own records to the sink."""
-
-    def __init__(self, sink: LogSink) -> None:
-        super().__init__()
-        self._sink = sink
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Format and write one record."""
-        items = vars(record).items()
-        extra = {key: value for key, value in items if key not in _STANDARD}
-        text = one_line(
-            record.levelname, "supervisor", record.name, record.getMessage(), extra
-        )
-        if record.exc_info:
-            text += "\n" + logging.Formatter().formatException(record.exc_info)
-        self._sink.write(text)
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -131,9 +108,9 @@ class ActorLog:
         writing_end: For the process; the supervisor closes it with ``sent``.
     """
 
-    def __init__(self, actor: str, sink: LogSink) -> None:
+    def __init__(self, actor: str, journal: Journal) -> None:
         self.actor = actor
-        self._sink = sink
+        self._journal = journal
         self._fd, self.writing_end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._fd, False)
         self._partial = bytearray()
@@ -194,12 +171,15 @@ class ActorLog:
         except msgspec.DecodeError:
             text = line.decode(errors="backslashreplace").rstrip()
             self._last.append(text.strip())
-            self._sink.write(one_line("WARNING", self.actor, "", text, {}))
+            self._journal.record("WARNING", self.actor, "", text)
             return
-        text = one_line(
-            record.level, self.actor, record.logger, record.message, record.extra
-        )
         if record.exception:
-            text += f"\n{record.exception}"
             self._last.append(record.exception.rpartition("\n")[2])
-        self._sink.write(text)
+        self._journal.record(
+            record.level,
+            self.actor,
+            record.logger,
+            record.message,
+            record.extra,
+            record.exception,
+        )

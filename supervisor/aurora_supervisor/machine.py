@@ -196,6 +196,11 @@ class TreeMachine:
                 child.due = now
         return self._advance(now)
 
+    def change_policy(self, policy: RestartPolicy) -> None:
+        """Judge exits by ``policy`` from now on."""
+        self._policy = policy
+        self._exits = deque(self._exits, maxlen=policy.max_restarts + 8)
+
     def stop(self, now: float, failure: Failure | None = None) -> Sequence[Instruction]:
         """Stop the whole tree in order; ``failure`` is why, unless it was asked to."""
         if not self.stopping:

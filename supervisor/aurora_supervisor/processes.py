@@ -20,7 +20,8 @@ from typing import NamedTuple
 import trio
 
 from aurora_actors.messages.supervision import ActorSpec, ZygoteNotice
-from aurora_supervisor.logs import ActorLog, LogSink
+from aurora_supervisor.journal import Journal
+from aurora_supervisor.logs import ActorLog
 from aurora_supervisor.spawn import ZygoteProcess, start_zygote
 from aurora_supervisor.zygote_link import ZygoteLink
 
@@ -51,12 +52,12 @@ class Processes:
         zygote: ZygoteProcess,
         runtime_dir: str,
         tree_module: str,
-        sink: LogSink,
+        journal: Journal,
     ) -> None:
         self.zygote = ZygoteLink(zygote)
         self._runtime_dir = runtime_dir
         self._tree_module = tree_module
-        self._sink = sink
+        self._journal = journal
         self._halted_at: float | None = None
         self._logs: dict[str, ActorLog] = {}
         self._lifeline, self._lifeline_writer = os.pipe2(os.O_CLOEXEC)
@@ -69,7 +70,7 @@ class Processes:
     # -------------------------------------------------------------- actors
     def fork(self, spec: ActorSpec) -> ActorLog:
         """Have an actor forked; its output is to be forwarded by the returned log."""
-        log = self._logs[spec.name] = ActorLog(spec.name, self._sink)
+        log = self._logs[spec.name] = ActorLog(spec.name, self._journal)
         self.zygote.fork(spec, log.writing_end, self._lifeline)
         log.sent()
         return log

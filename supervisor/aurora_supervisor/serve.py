@@ -16,10 +16,10 @@ import os
 import socket
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import setproctitle
@@ -45,7 +45,9 @@ from aurora_actors.messages.base import PROTOCOL_VERSION, Failure
 from aurora_actors.messages.framing import FrameReader
 from aurora_supervisor.child import ChildPlan
 from aurora_supervisor.exits import ExitStatus
-from aurora_supervisor.logs import LogFile, LogHandler, LogSink, StandardError
+from aurora_supervisor.journal import Journal, LogFormat, LogHandler
+from aurora_supervisor.logs import LOG_NAME, LogFile, StandardError
+from aurora_supervisor.markers import Markers
 from aurora_supervisor.notify import ServiceManager
 from aurora_supervisor.peer import Peer
 from aurora_supervisor.runtime_dir import ATTACH_SOCKET, remove_runtime_dir
@@ -53,7 +55,13 @@ from aurora_supervisor.spawn import ZygoteProcess
 from aurora_supervisor.surroundings import Surroundings
 from aurora_supervisor.tree import Tree
 
-__all__ = ["RunOptions", "report_failure", "run_embedded", "run_standalone"]
+__all__ = [
+    "RunOptions",
+    "Standalone",
+    "report_failure",
+    "run_embedded",
+    "run_standalone",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -75,16 +83,47 @@ class RunOptions(NamedTuple):
     tree_module: str
 
 
-def run_standalone(db: str | None, file: str | None, options: RunOptions) -> int:
-    """Run a tree that lives until it is told to stop; logs to standard error.
+class Standalone(NamedTuple):
+    """What the command line says about a standalone tree.
 
-    Args:
+    Attributes:
         db: The database directory, to be run with default settings.
-        file: A configuration file, when ``db`` is not given.
-        options: What is running already.
+        config: A configuration file, when ``db`` is not given.
+        log_format: In the place of the configuration's ``log_format``.
+        log_level: In the place of the configuration's ``log_level``.
+        markers: Files that say how far the tree is.
+    """
+
+    db: str | None
+    config: str | None
+    log_format: LogFormat | None = None
+    log_level: Literal["info", "warning", "error"] | None = None
+    markers: Markers = Markers()
+
+    def read(self) -> AuroraConfig:
+        """The configuration.
+
+        Raises:
+            ConfigError: it cannot be read, or something in it will not do.
+        """
+        if self.db:
+            config = AuroraConfig(db_path=self.db)
+        else:
+            config = AuroraConfig.from_toml(self.config or "")
+        return msgspec.structs.replace(
+            config,
+            log_format=self.log_format or config.log_format,
+            log_level=self.log_level or config.log_level,
+        )
+
+
+def run_standalone(given: Standalone, options: RunOptions) -> int:
+    """Run a tree that lives until it is told to stop.
+
+    It logs to standard error and to ``aurora.log`` in the database directory.
     """
     try:
-        config = AuroraConfig(db_path=db) if db else AuroraConfig.from_toml(file or "")
+        config = given.read()
         prepare_directory(config.path)
         lock = try_lock(config.path)
     except ConfigError as exc:
@@ -93,7 +132,18 @@ def run_standalone(db: str | None, file: str | None, options: RunOptions) -> int
         running = read_published(config.path)
         by = f" by process {running.pid}" if running else ""
         return _say(f"{config.path} is run already{by}", ExitStatus.ALREADY_RUNNING)
-    failure = _run(config, options, StandardError(), lock, None)
+    try:
+        sink = LogFile(config.path / LOG_NAME)
+        given.markers.begin()
+    except OSError as exc:
+        return _say(f"{exc.filename}: {exc.strerror}", ExitStatus.CONFIG)
+    journal = Journal(
+        StandardError(), sink, style=config.log_format, level=config.log_level
+    )
+    try:
+        failure = _run(config, options, journal, lock, None, given)
+    finally:
+        given.markers.end()
     if failure is None:
         return ExitStatus.OK
     return _say(failure.message, _status_of(failure))
@@ -118,9 +168,10 @@ def run_embedded(options: RunOptions, lock_fd: int, ready_fd: int) -> int:
     with socket.socket(fileno=ready_fd) as opener:
         try:
             config = _receive_settings(opener)
-            sink = LogFile(config.path / "aurora.log")
+            sink = LogFile(config.path / LOG_NAME, is_stderr=True)
+            journal = Journal(sink, style=config.log_format, level=config.log_level)
             peer = Peer(opener)
-            failure = _run(config, options, sink, lock_fd, peer)
+            failure = _run(config, options, journal, lock_fd, peer)
         except (AuroraError, OSError) as exc:
             failure = Failure.of(_as_error(exc), "supervisor")
             Peer(opener).post(failure)
@@ -150,13 +201,14 @@ def _receive_settings(opener: socket.socket) -> AuroraConfig:
 def _run(
     config: AuroraConfig,
     options: RunOptions,
-    sink: LogSink,
+    journal: Journal,
     lock: int,
     opener: Peer | None,
+    given: Standalone | None = None,
 ) -> Failure | None:
     path = config.path
     setproctitle.setproctitle(f"aurora: supervisor {path}")
-    _log_to(sink)
+    _log_to(journal)
     _adopt_orphans()
     _clear_remains(path)
     tree_id = uuid.uuid4().hex
@@ -164,11 +216,14 @@ def _run(
         runtime_dir=options.runtime_dir,
         tree_id=tree_id,
         tree_module=options.tree_module,
-        sink=sink,
+        journal=journal,
         service=ServiceManager(os.environ),
         embedded=opener is not None,
         opener=opener,
-        withdraw=lambda: withdraw(path),
+        withdraw=lambda: _withdraw(path, given),
+        started=given.markers.ready if given else lambda: None,
+        reload=given.read if given and given.config else None,
+        reloads=_reloads(options.tree_module),
     )
     try:
         plans = _plans(options.tree_module, config)
@@ -223,6 +278,21 @@ def _plans(tree_module: str, config: AuroraConfig) -> list[ChildPlan]:
     return plans
 
 
+def _withdraw(path: Path, given: Standalone | None) -> None:
+    withdraw(path)
+    if given is not None:
+        given.markers.unready()
+
+
+def _reloads(tree_module: str) -> Mapping[str, str]:
+    try:
+        module = importlib.import_module(tree_module)
+    except ImportError:
+        return {}  # what is wrong with it is said by ``_plans``
+    reloads: Mapping[str, str] = getattr(module, "RELOADS", {})
+    return reloads
+
+
 def _clear_remains(path: Path) -> None:
     """Remove what a supervisor left that was killed together with its zygote."""
     remains = read_published(path)
@@ -232,9 +302,9 @@ def _clear_remains(path: Path) -> None:
         withdraw(path)
 
 
-def _log_to(sink: LogSink) -> None:
+def _log_to(journal: Journal) -> None:
     root = logging.getLogger()
-    root.handlers[:] = [LogHandler(sink)]
+    root.handlers[:] = [LogHandler(journal)]
     root.setLevel(logging.INFO)
 
 

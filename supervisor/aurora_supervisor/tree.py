@@ -63,6 +63,7 @@ from aurora_supervisor.machine import TreeMachine
 from aurora_supervisor.peer import Peer
 from aurora_supervisor.policy import RestartPolicy
 from aurora_supervisor.processes import Processes, is_child
+from aurora_supervisor.reload import read_change
 from aurora_supervisor.runtime_dir import ATTACH_SOCKET
 from aurora_supervisor.spawn import ZygoteProcess
 from aurora_supervisor.status import tree_status
@@ -101,7 +102,7 @@ class Tree:
             self._timing,
         )
         self._processes = Processes(
-            zygote, around.runtime_dir, around.tree_module, around.sink
+            zygote, around.runtime_dir, around.tree_module, around.journal
         )
         self._opener_gone = around.opener is None
         self._tick_scope = trio.CancelScope()
@@ -150,8 +151,27 @@ class Tree:
             task_status.started()
             async for number in received:
                 name = signal.Signals(number).name
+                if number == signal.SIGHUP and not self._around.embedded:
+                    self._reload()
+                    continue
                 logger.info("asked to stop", extra={"signal": name})
                 self.stop()
+
+    def _reload(self) -> None:
+        """Take over what can change of the configuration file while the tree runs."""
+        change = read_change(self.config, self._around)
+        if change is None:
+            return
+        around, config = self._around, change.config
+        self.config, self._encoded_config = config, msgspec.msgpack.encode(config)
+        around.journal.style = config.log_format
+        around.journal.level = config.log_level
+        self._machine.change_policy(
+            RestartPolicy(config.max_restarts, config.restart_window_s)
+        )
+        for name in change.actors:
+            if name in self._machine.children:
+                self._apply(self._machine.restart(trio.current_time(), name))
 
     async def _reap(
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -315,6 +335,7 @@ class Tree:
     def _on_started(self) -> None:
         self._settled.set()
         self._around.service.notify(f"READY=1\nSTATUS=serving {self.config.path}")
+        self._around.started()
         logger.info("tree started", extra={"tree_id": self._around.tree_id})
         if self._around.opener is not None:
             self._around.opener.post(Done())

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aurora_supervisor.logs import ActorLog, LogFile, LogHandler
+from aurora_supervisor.journal import Journal, LogHandler
+from aurora_supervisor.logs import ActorLog, LogFile
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ")
 
@@ -34,7 +35,7 @@ def lines() -> Lines:
 
 @pytest.fixture
 def log(lines: Lines) -> ActorLog:
-    return ActorLog("storage", lines)
+    return ActorLog("storage", Journal(lines))
 
 
 async def forward(log: ActorLog, *chunks: bytes) -> None:
@@ -109,7 +110,7 @@ def keep_descriptor_2() -> Iterator[None]:
 @pytest.mark.usefixtures("keep_descriptor_2")
 def test_the_log_file_stays_small_and_keeps_one_predecessor(tmp_path: Path):
     path = tmp_path / "aurora.log"
-    file = LogFile(path, max_bytes=1000)
+    file = LogFile(path, max_bytes=1000, is_stderr=True)
     for number in range(100):
         file.write(f"{number:099}")
     os.write(2, b"a cry\n")
@@ -134,7 +135,7 @@ def test_the_supervisors_own_records_are_written_alike(lines: Lines):
     logger = logging.getLogger("aurora_supervisor.a_test")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    logger.addHandler(LogHandler(lines))
+    logger.addHandler(LogHandler(Journal(lines)))
     logger.info("tree started", extra={"tree_id": "t"})
     try:
         int("bad")

@@ -130,3 +130,17 @@ def test_the_unit_does_not_repeat_a_start_that_cannot_help(unit):
 def test_the_units_state_directory_holds_the_reference_database(unit):
     assert unit["Service"]["StateDirectory"] == "aurora"
     assert str(documented()["db_path"]).startswith("/var/lib/aurora/")
+
+
+def test_the_unit_reloads_by_the_signal_the_supervisor_knows(unit):
+    assert unit["Service"]["ExecReload"].endswith("kill -HUP $MAINPID")
+
+
+def test_the_container_runs_the_reference_configuration_and_stops_in_order():
+    dockerfile = (CONFIG / "Dockerfile").read_text(encoding="utf-8")
+    assert '["aurora-supervisor"]' in dockerfile
+    assert "config/aurora.toml /etc/aurora/aurora.toml" in dockerfile
+    assert "STOPSIGNAL SIGTERM" in dockerfile
+    compose = (CONFIG / "compose.yaml").read_text(encoding="utf-8")
+    assert "dockerfile: config/Dockerfile" in compose
+    assert "data:/var/lib/aurora" in compose
