@@ -82,7 +82,8 @@ class Enqueue(msgspec.Struct, frozen=True, kw_only=True):
         priority: One of :data:`PRIORITIES`.
         max_retries: How often to try again; ``None`` for the default.
         run_at: Not before; ``None`` for at once.
-        unique_key: Only one job of this key may be waiting.
+        unique_key: At most one unfinished job has it.
+        queue: Where they wait.
     """
 
     operation: Literal["enqueueJob", "enqueueJobs"]
@@ -92,6 +93,7 @@ class Enqueue(msgspec.Struct, frozen=True, kw_only=True):
     max_retries: int | None = None
     run_at: datetime | None = None
     unique_key: str | None = None
+    queue: str = "default"
 
 
 Mutation: TypeAlias = Insert | Change | Enqueue
@@ -231,6 +233,7 @@ _JOB: Final = {
     "maxRetries": "maxRetries",
     "runAt": "runAt",
     "scheduledAt": "runAt",
+    "queue": "queue",
 }
 
 
@@ -280,6 +283,7 @@ def _enqueue(
         max_retries=_retries(scope, taken),
         run_at=_run_at(scope, taken),
         unique_key=_unique_key(scope, taken),
+        queue=_queue(scope, taken),
     )
 
 
@@ -323,6 +327,14 @@ def _unique_key(scope: Scope, taken: Taken) -> str | None:
         return None
     found = read_value(scope.below("uniqueKey"), argument.value, FieldType.STRING)
     return found if isinstance(found, str) else None
+
+
+def _queue(scope: Scope, taken: Taken) -> str:
+    argument = taken.get("queue")
+    if argument is None:
+        return "default"
+    name = read_text(scope.below("queue"), argument.value)
+    return "default" if name is UNBOUND else name
 
 
 MUTATIONS: Final[dict[str, Callable[[Scope, tree.Field], Mutation | None]]] = {

@@ -260,6 +260,11 @@ class Snapshot:
             yield key[4:], int.from_bytes(cursor.value(), "big")
             found = cursor.prev() if descending else cursor.next()
 
+    def job_entry(self, key: bytes) -> bytes | None:
+        """What ``storage.jobs.index`` keeps under a key."""
+        value = self._get(key, None, self._tables.jobs)
+        return None if value is None else bytes(value)
+
     def lookup_unique(
         self, info: CollectionInfo, field: str, value: object
     ) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Final
 
+from aurora_actors.aql.execution.enqueueing import Enqueued, run_enqueue
 from aurora_actors.aql.execution.joining import Joiner, joined
 from aurora_actors.aql.execution.notes import Note, encode_note
 from aurora_actors.aql.execution.parts import Parts
@@ -37,11 +38,14 @@ _EMPTY: Final = b"\x80"
 _Records = Generator[None, None, list[bytes]]
 
 
-def run_mutation(view: TransactionView, root: MutationRoot, seed: Seed) -> Parts:
-    """Run one root field."""
+def run_mutation(
+    view: TransactionView, root: MutationRoot, seed: Seed, enqueued: Enqueued
+) -> Parts:
+    """Run one root field; ``enqueued`` goes from one to the next."""
     mutation = root.mutation
     if isinstance(mutation, Enqueue):
-        raise UsageError("jobs cannot be enqueued here")
+        yield from run_enqueue(view, root, seed, enqueued)
+        return
     _check_target(mutation.collection)
     records: list[bytes]
     if isinstance(mutation, Insert):

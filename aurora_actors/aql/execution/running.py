@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from aurora_actors.aql.execution.enqueueing import Enqueued
 from aurora_actors.aql.execution.mutating import run_mutation
 from aurora_actors.aql.execution.notes import Note, encode_note
 from aurora_actors.aql.execution.parts import Parts
@@ -90,10 +91,10 @@ def run_reads(reading: SnapshotReading, roots: Sequence[Root]) -> Parts:
 
 def run_transaction(view: TransactionView, roots: Sequence[Root], seed: Seed) -> Parts:
     """Root fields of which some write, in one transaction."""
-    reading = ViewReading(view)
+    reading, enqueued = ViewReading(view), Enqueued()
     for root in roots:
         if isinstance(root, MutationRoot):
-            yield from run_mutation(view, root, seed)
+            yield from run_mutation(view, root, seed, enqueued)
         else:
             yield from _read(reading, root, view.overlay.collections)
 

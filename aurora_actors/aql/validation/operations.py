@@ -35,7 +35,7 @@ __all__ = ["check_operation"]
 _JOB: Final = NamesLevel(
     "a job",
     (
-        "id", "jobType", "payload", "status", "priority",
+        "id", "jobType", "payload", "queue", "status", "priority",
         "maxRetries", "runAt", "uniqueKey",
     ),
 )  # fmt: skip

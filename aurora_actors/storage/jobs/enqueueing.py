@@ -26,7 +26,7 @@ from aurora_actors.storage.jobs.machine import Retention, cancel
 from aurora_actors.storage.jobs.rows import FoundJob, find_job, own_collection, put_job
 from aurora_actors.storage.writeset import WriteSet
 
-__all__ = ["InsertAll", "enqueue"]
+__all__ = ["InsertAll", "check_new_job", "enqueue"]
 
 InsertAll = Callable[[WriteSet, Collection, Sequence[str], Sequence[bytes]], object]
 """Inserts documents with all checks; see ``storage.insertion``."""
@@ -72,7 +72,7 @@ class _Enqueueing:
 
     def take(self, new: NewJob, *, exact: bool) -> str:
         """Prepare one job; returns its id, or that of the one that has its key."""
-        _check(new)
+        check_new_job(new)
         if new.id in self.made:
             raise ValidationError(f"two jobs have the id {new.id!r}", path="id")
         if new.unique_key:
@@ -179,7 +179,7 @@ def _has_ended(job: JobDocument) -> bool:
     return job.told_dead or job.status in ENDED
 
 
-def _check(new: NewJob) -> None:
+def check_new_job(new: NewJob) -> None:
     """Refuse a job that makes no sense.
 
     Raises:
