@@ -2,7 +2,7 @@
 
 A client of the database that lives in the tree. It listens before it says that it is
 ready, so that an address it cannot have is a start error with a name; it attaches after
-that, because attaching waits for the whole tree, and answers 503 in between.
+that, because attaching waits for the whole tree, and lets requests wait in between.
 
 Invariants:
 
@@ -52,7 +52,7 @@ def main(spec: ActorSpec, lifeline_fd: int) -> None:
 async def serve(context: ActorContext) -> None:
     """Listen, attach, and serve until told to stop."""
     settings = context.config.http or HttpConfig()
-    gateway = Gateway(settings)
+    gateway = Gateway(settings, context.config.request_timeout_s)
     listener = _listen(settings)
     port = listener.getsockname()[1]
     context.statistics = lambda: {"port": port, **gateway.counts}

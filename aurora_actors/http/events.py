@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from aurora_actors.client.aql_stream import SubscriptionEvent
 from aurora_actors.client.database import Aurora
 from aurora_actors.client.document import Document
 from aurora_actors.client.updates import (
@@ -20,7 +23,7 @@ from aurora_actors.client.updates import (
 from aurora_actors.errors import CollectionNotFoundError, UsageError
 from aurora_actors.http.wire import Fields, document_out
 
-__all__ = ["FieldsByName", "change_out", "kinds_of", "update_out"]
+__all__ = ["FieldsByName", "change_out", "kinds_of", "subscribed_out", "update_out"]
 
 
 def update_out(update: Update, fields: Fields) -> dict[str, Any]:
@@ -49,6 +52,17 @@ _NAMES = {
     HistoryLost: "history_lost",
     Heartbeat: "heartbeat",
 }
+
+
+def subscribed_out(event: SubscriptionEvent | Update) -> dict[str, Any]:
+    """An event of an AQL subscription; its values are as in AQL results."""
+    if isinstance(event, SubscriptionEvent):
+        body = {**event.to_dict(), "lsn": event.lsn}
+        body["type"] = event.type.lower()
+    else:
+        body = update_out(event, {})
+    shown: dict[str, Any] = msgspec.to_builtins(body)
+    return shown
 
 
 class FieldsByName:

@@ -48,10 +48,17 @@ class Gateway:
     Attributes:
         settings: How the gateway is configured.
         counts: Requests by status class, and connections that are open.
+
+    Args:
+        settings: How it is configured.
+        patience_s: How long a request waits while the gateway has no database: while
+            the tree starts, or storage is restarted.
     """
 
-    def __init__(self, settings: HttpConfig) -> None:
+    def __init__(self, settings: HttpConfig, patience_s: float = 10.0) -> None:
         self.settings = settings
+        self._patience_s = patience_s
+        self._attached = anyio.Event()
         self.counts = {"requests_open": 0, "websockets_open": 0}
         self._idle = anyio.Event()
         self._streams: set[anyio.CancelScope] = set()
@@ -64,6 +71,21 @@ class Gateway:
     def attach(self, db: Aurora | None) -> None:
         """From now on ``db`` answers; ``None``: nothing does."""
         self._db = db
+        if db is None:
+            self._attached = anyio.Event()
+        else:
+            self._attached.set()
+
+    async def wait_attached(self) -> None:
+        """Wait until the database can be asked; a request is not refused meanwhile.
+
+        Raises:
+            UnavailableError: that takes too long.
+        """
+        if self._db is None:
+            with anyio.move_on_after(self._patience_s):
+                await self._attached.wait()
+        self.db()
 
     @property
     def is_attached(self) -> bool:
@@ -148,6 +170,7 @@ class Gateway:
         Raises:
             HTTPException: 401 when it is none.
         """
+        await self.wait_attached()
         name, kept = name_in(token), None
         if name is not None:
             try:

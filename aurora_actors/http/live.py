@@ -3,13 +3,13 @@
 Each event's ``id`` is its resume token: an ``EventSource`` that reconnects sends it back
 as ``Last-Event-ID`` and goes on right behind it, whatever was restarted meanwhile. An
 error ends the stream with an event ``error``, which has the problem's code and detail.
-While nothing happens, heartbeats say so every few seconds.
+While nothing happens, heartbeats (of watches) or comments say so every few seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
 from starlette.exceptions import HTTPException
@@ -17,18 +17,32 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from aurora_actors.client.aql_stream import AqlStream
 from aurora_actors.client.tokens import Role
 from aurora_actors.client.watch import Events
 from aurora_actors.errors import AuroraError
+from aurora_actors.http.aql import allow, given_variables
 from aurora_actors.http.conditions import query_of
-from aurora_actors.http.events import FieldsByName, change_out, kinds_of, update_out
+from aurora_actors.http.events import (
+    FieldsByName,
+    change_out,
+    kinds_of,
+    subscribed_out,
+    update_out,
+)
 from aurora_actors.http.routing import Asked
 from aurora_actors.http.wire import encode_json
 
-__all__ = ["listen_collection", "listen_everything", "watch_query"]
+__all__ = ["listen_collection", "listen_everything", "subscribe_text", "watch_query"]
+
+T = TypeVar("T")
 
 _MAX_DEBOUNCE_S: Final = 3600.0
+_PING_S: Final = 10.0
+_PING: Final = b": still here\n\n"
 _END: Final = {"type": "http.response.body", "body": b"", "more_body": False}
+
+_Source: TypeAlias = Events[Any] | AqlStream
 
 
 async def watch_query(asked: Asked) -> Response:
@@ -75,19 +89,52 @@ async def _listen(asked: Asked, collection: str | None) -> Response:
     fields = FieldsByName(db)
 
     async def events() -> AsyncIterator[bytes]:
-        async for event in listener:
-            if asked.grant.on(event.collection) >= Role.READ:
+        async for event in _or_none(listener):
+            if event is None:
+                yield _PING
+            elif asked.grant.on(event.collection) >= Role.READ:
                 body = await change_out(event, fields)
                 yield _event(body["type"], event.token, body)
 
     return _stream(asked, listener, events())
 
 
+async def subscribe_text(asked: Asked) -> Response:
+    """The events of an AQL subscription, as server-sent events."""
+    request = asked.request
+    text = request.query_params.get("query", "")
+    allow(asked.grant, text)
+    stream = asked.db.stream(text, given_variables(request), since=_since(request))
+    await stream.open()
+
+    async def events() -> AsyncIterator[bytes]:
+        async for event in _or_none(stream):
+            if event is None:
+                yield _PING
+            else:
+                body = subscribed_out(event)
+                yield _event(body["type"], event.token, body)
+
+    return _stream(asked, stream, events())
+
+
+async def _or_none(source: AsyncIterator[T]) -> AsyncIterator[T | None]:
+    """What ``source`` gives, and ``None`` whenever that is nothing for a while."""
+    while True:
+        event: T | None = None
+        with anyio.move_on_after(_PING_S):
+            try:
+                event = await source.__anext__()
+            except StopAsyncIteration:
+                return
+        yield event
+
+
 class _EventStream(StreamingResponse):
     """A response that ends when the gateway does, and ends its source in any case."""
 
     def __init__(
-        self, asked: Asked, source: Events[Any], events: AsyncIterator[bytes]
+        self, asked: Asked, source: _Source, events: AsyncIterator[bytes]
     ) -> None:
         super().__init__(events, media_type="text/event-stream")
         self._gateway = asked.gateway
@@ -106,9 +153,7 @@ class _EventStream(StreamingResponse):
                 await self._source.aclose()
 
 
-def _stream(
-    asked: Asked, source: Events[Any], events: AsyncIterator[bytes]
-) -> Response:
+def _stream(asked: Asked, source: _Source, events: AsyncIterator[bytes]) -> Response:
     async def body() -> AsyncIterator[bytes]:
         try:
             yield b": open\n\n"

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import PlainTextResponse, Response
 
+from aurora_actors.client.tokens import Role
 from aurora_actors.errors import AuroraError
 from aurora_actors.http.problems import problem
 from aurora_actors.http.routing import Asked
@@ -46,6 +47,7 @@ async def ready(asked: Asked) -> Response:
 
 async def tree(asked: Asked) -> Response:
     """The processes of the database: state, memory, LSN, mailbox depth, counters."""
+    asked.grant.need(Role.READ)
     status = await asked.db.status(timeout=_TIMEOUT_S)
     body: dict[str, Any] = msgspec.to_builtins(status)
     body.pop("type", None)
@@ -54,6 +56,7 @@ async def tree(asked: Asked) -> Response:
 
 async def metrics(asked: Asked) -> Response:
     """All counters of all processes, for Prometheus."""
+    asked.grant.need(Role.READ)
     status = await asked.db.status(timeout=_TIMEOUT_S)
     text = "".join(_lines(status, asked.gateway.counts))
     return PlainTextResponse(text, media_type=_TEXT)

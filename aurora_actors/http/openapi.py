@@ -10,6 +10,7 @@ from typing import Any, Final
 from aurora_actors.client.tokens import Role
 from aurora_actors.http.problems import PROBLEM_TYPE
 from aurora_actors.http.routing import Endpoint, Parameter
+from aurora_actors.http.schemas import COMPONENTS, ref
 
 __all__ = ["describe", "page"]
 
@@ -47,32 +48,18 @@ def describe(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Problem": _PROBLEM},
+            "schemas": COMPONENTS,
         },
     }
-
-
-_PROBLEM: Final = {
-    "type": "object",
-    "required": ["title", "status", "code", "detail", "retryable"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string"},
-        "detail": {"type": "string"},
-        "retryable": {"type": "boolean"},
-        "context": {"type": "object"},
-    },
-}
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
     status, gives = endpoint.answers
     success: dict[str, Any] = {"description": gives}
     if status != 204:
-        success["content"] = {endpoint.streams or "application/json": {"schema": {}}}
-    problem = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        kind = endpoint.streams or "application/json"
+        success["content"] = {kind: {"schema": endpoint.gives or {}}}
+    problem = {PROBLEM_TYPE: {"schema": ref("Problem")}}
     responses: dict[str, Any] = {str(status): success}
     if endpoint.method in {"POST", "PUT"} and status != 204:
         responses.setdefault("200", success)
@@ -84,6 +71,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.handler.__name__,
         "summary": endpoint.summary,
+        "tags": [endpoint.group],
         "responses": responses,
         "parameters": [
             *_path_parameters(endpoint),
@@ -96,7 +84,9 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.body:
         operation["requestBody"] = {
             "required": True,
-            "content": {endpoint.body: {"schema": {}}},
+            "content": {
+                endpoint.body: {"schema": ref(endpoint.takes) if endpoint.takes else {}}
+            },
         }
     return operation
 
@@ -120,7 +110,11 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 def page(endpoints: Sequence[Endpoint]) -> str:
     """The same for readers: one HTML page without scripts."""
     parts = [_HEAD]
+    group = ""
     for endpoint in endpoints:
+        if endpoint.group != group:
+            group = endpoint.group
+            parts.append(f"<h2>{escape(group)}</h2>")
         body = f"<p>Body: <code>{endpoint.body}</code></p>" if endpoint.body else ""
         rows = "".join(
             f"<tr><td><code>{escape(p.name)}</code></td><td>{escape(p.text)}</td></tr>"
@@ -129,7 +123,7 @@ def page(endpoints: Sequence[Endpoint]) -> str:
         table = f"<table>{rows}</table>" if rows else ""
         status, gives = endpoint.answers
         parts.append(
-            f"<section><h2><code>{endpoint.method} {escape(endpoint.path)}</code></h2>"
+            f"<section><h3><code>{endpoint.method} {escape(endpoint.path)}</code></h3>"
             f"<p>{escape(endpoint.summary)} <small>Role: {endpoint.role.name.lower()}."
             f"</small></p>{body}{table}<p>{status}: {escape(gives)}</p></section>"
         )
@@ -140,7 +134,8 @@ _HEAD: Final = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Aurora: the REST interface</title>
 <style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui;max-width:50rem;
-margin:2rem auto;padding:0 1rem}h2{font-size:1.1rem;margin-top:2rem}
+margin:2rem auto;padding:0 1rem}h2{margin-top:3rem;border-bottom:1px solid #8886}
+h3{font-size:1.05rem;margin-top:1.6rem;overflow-wrap:anywhere}
 td{padding:.1rem .8rem .1rem 0;vertical-align:top}</style>
 <h1>The REST interface</h1>
 <p>The same for programs: <a href="/openapi.json">/openapi.json</a>. Send a token as

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from aurora_actors.client.database import Aurora
 from aurora_actors.client.tokens import Grant, Role
 from aurora_actors.http.gate import Gateway
+from aurora_actors.http.schemas import JsonSchema
 
 __all__ = ["Asked", "Endpoint", "Handler", "Parameter", "routes_of"]
 
@@ -76,6 +77,9 @@ class Endpoint(NamedTuple):
         parameters: Query parameters.
         body: The media type of the body; empty when there is none.
         streams: The media type of a streamed answer; empty for JSON.
+        takes: The name of the schema of the body.
+        gives: The schema of the answer.
+        group: Under which heading it is described.
     """
 
     method: str
@@ -86,6 +90,9 @@ class Endpoint(NamedTuple):
     parameters: Sequence[Parameter] = ()
     body: str = ""
     streams: str = ""
+    takes: str = ""
+    gives: JsonSchema | None = None
+    group: str = "Documents"
 
     @property
     def summary(self) -> str:
@@ -119,6 +126,7 @@ def _dispatch(
             grant = Grant("", Role.NONE)
         else:
             grant = await gateway.grant(request)
+            await gateway.wait_attached()
             if not grant.collections:
                 grant.need(endpoint.role)
         return await endpoint.handler(Asked(request, gateway, grant))

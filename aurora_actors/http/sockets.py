@@ -7,6 +7,7 @@ gateway answers with frames that bear the same name::
     {"op": "watch", "stream": "1", "collection": "orders", "where": {…}, "order": "-at",
      "limit": 10, "since": token, "debounce": 0.1}
     {"op": "listen", "stream": "2", "collection": "orders", "types": ["insert"]}
+    {"op": "subscribe", "stream": "3", "query": "subscription { orders { id } }"}
     {"op": "stop", "stream": "1"}
 
     {"stream": "1", "type": "open"}
@@ -21,7 +22,7 @@ listeners wait in the change log, and no other client notices.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 import anyio.abc
@@ -31,8 +32,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from aurora_actors.client.tokens import Grant, Role
 from aurora_actors.errors import AuroraError
+from aurora_actors.http.aql import allow, variables_in
 from aurora_actors.http.conditions import condition
-from aurora_actors.http.events import FieldsByName, change_out, kinds_of, update_out
+from aurora_actors.http.events import (
+    FieldsByName,
+    change_out,
+    kinds_of,
+    subscribed_out,
+    update_out,
+)
 from aurora_actors.http.gate import Gateway
 from aurora_actors.http.problems import status_of
 
@@ -41,6 +49,7 @@ __all__ = ["serve_socket"]
 _FIRST_FRAME_S: Final = 10.0
 _MOST_STREAMS: Final = 1_000
 _CLOSE_POLICY: Final = 1008
+_CLOSE_AGAIN: Final = 1013  # try again later
 
 
 class _Watch(msgspec.Struct, tag_field="op", tag="watch", forbid_unknown_fields=True):
@@ -63,6 +72,15 @@ class _Listen(msgspec.Struct, tag_field="op", tag="listen", forbid_unknown_field
     since: str | None = None
 
 
+class _Subscribe(
+    msgspec.Struct, tag_field="op", tag="subscribe", forbid_unknown_fields=True
+):
+    stream: str
+    query: str
+    variables: dict[str, Any] | None = None
+    since: str | None = None
+
+
 class _Stop(msgspec.Struct, tag_field="op", tag="stop", forbid_unknown_fields=True):
     stream: str
 
@@ -71,7 +89,9 @@ class _Auth(msgspec.Struct, tag_field="op", tag="auth", forbid_unknown_fields=Tr
     token: str
 
 
-_decoder = msgspec.json.Decoder(_Watch | _Listen | _Stop | _Auth)
+_Opening: TypeAlias = _Watch | _Listen | _Subscribe
+
+_decoder = msgspec.json.Decoder(_Watch | _Listen | _Subscribe | _Stop | _Auth)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -81,10 +101,14 @@ async def serve_socket(websocket: WebSocket) -> None:
     await websocket.accept()
     try:
         grant = await _grant(websocket, gateway)
+        await gateway.wait_attached()
     except HTTPException as exc:
         await websocket.close(_CLOSE_POLICY, exc.detail[:120])
         return
-    except (WebSocketDisconnect, AuroraError):
+    except AuroraError as exc:
+        await websocket.close(_CLOSE_AGAIN, exc.message[:120])
+        return
+    except WebSocketDisconnect:
         return
     await _Conversation(websocket, gateway, grant).run()
 
@@ -130,7 +154,7 @@ class _Conversation:
             await self._fail("", "protocol", f"the frame is not understood: {exc}")
             return
         match frame:
-            case _Watch() | _Listen():
+            case _Watch() | _Listen() | _Subscribe():
                 await self._start(frame)
             case _Stop(stream=name):
                 scope = self._streams.get(name)
@@ -139,7 +163,7 @@ class _Conversation:
             case _Auth():
                 await self._fail("", "protocol", "this connection is authenticated")
 
-    async def _start(self, frame: _Watch | _Listen) -> None:
+    async def _start(self, frame: _Opening) -> None:
         if frame.stream in self._streams:
             await self._fail(
                 frame.stream, "usage", f"the stream {frame.stream!r:.60} is open"
@@ -152,11 +176,17 @@ class _Conversation:
             )
         else:
             self._streams[frame.stream] = scope = anyio.CancelScope()
-            if isinstance(frame, _Watch):
-                events = self._watch(frame)
-            else:
-                events = self._listen(frame)
+            events = self._events(frame)
             self._group.start_soon(self._pass_on, frame.stream, scope, events)
+
+    def _events(self, frame: _Opening) -> AsyncIterator[dict[str, Any]]:
+        match frame:
+            case _Watch():
+                return self._watch(frame)
+            case _Listen():
+                return self._listen(frame)
+            case _Subscribe():
+                return self._subscribe(frame)
 
     async def _pass_on(
         self,
@@ -237,3 +267,12 @@ class _Conversation:
             async for event in events:
                 if self._grant.on(event.collection) >= Role.READ:
                     yield {**await change_out(event, fields), "token": event.token}
+
+    async def _subscribe(self, frame: _Subscribe) -> AsyncIterator[dict[str, Any]]:
+        allow(self._grant, frame.query)
+        variables = variables_in(frame.variables)
+        stream = self._gateway.db().stream(frame.query, variables, since=frame.since)
+        async with stream as events:
+            yield {"type": "open"}
+            async for event in events:
+                yield {**subscribed_out(event), "token": event.token}

@@ -47,9 +47,11 @@ def test_the_shell_samples_run_as_printed(environment: dict[str, str]) -> None:
         )
         assert done.returncode == 0, f"{sample}\n{done.stdout}\n{done.stderr}"
         shown.append(done.stdout)
-    documents, live = shown
+    documents, texts, schemas, live = shown
     assert '"age":42' in documents
     assert '"imported":2' in documents
+    assert '"old":[{"name":"Dee","age":64}]' in texts
+    assert '"fields":["role","age"],"kind":' in schemas
     assert "event: initial_complete" in live
 
 

@@ -15,81 +15,25 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from support import no_process_left, wait_until
+from served import USERS, Served, events_of, port_of, problem, serving, take
+from support import wait_until
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from aurora_actors import AuroraConfig, HttpConfig, blocking
 from aurora_actors.errors import ConfigError
 
 pytestmark = pytest.mark.processes
 
-USERS = {
-    "name": "users",
-    "fields": {
-        "name": {"type": "String", "nullable": False},
-        "email": {"type": "String", "unique": True},
-        "age": {"type": "Int", "indexed": True},
-        "born": {"type": "DateTime"},
-        "key": {"type": "Bytes"},
-        "tags": {"type": "[String]"},
-        "address": {"type": {"city": {"type": "String"}}},
-    },
-}
 BODY_LIMIT = 4096
-
-
-class Served:
-    """A database with a gateway."""
-
-    def __init__(self, db: blocking.Aurora) -> None:
-        self.db = db
-        self.port = port_of(db)
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.token = db.create_token("admin", "admin")
-        self.http = self.client(self.token)
-        wait_until(lambda: self.http.get("/ready").status_code == 200, "ready")
-
-    def client(self, token: str | None) -> httpx.Client:
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=20)
-
-    def collection(self, name: str) -> str:
-        """A fresh collection like ``users``; its path."""
-        created = self.http.post("/collections", json={**USERS, "name": name})
-        assert created.status_code == 201, created.text
-        return f"/collections/{name}"
-
-    def socket(self, token: str | None = None) -> ClientConnection:
-        given = self.token if token is None else token
-        headers = {"Authorization": f"Bearer {given}"}
-        return connect(f"ws://127.0.0.1:{self.port}/ws", additional_headers=headers)
-
-
-def port_of(db: blocking.Aurora) -> int:
-    (gateway,) = [a for a in db.status().actors if a.name == "http_gateway"]
-    return int(gateway.values["port"])
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     path = tmp_path_factory.mktemp("http") / "data.db"
     http = HttpConfig(port=0, max_body_bytes=BODY_LIMIT, body_timeout_s=0.5)
-    config = AuroraConfig(db_path=str(path), query_executors=1, http=http)
-    with blocking.with_config(config) as db:
-        served = Served(db)
+    with serving(path, http) as served:
         yield served
-        served.http.close()
-    no_process_left(path)
-
-
-def problem(response: httpx.Response, status: int, code: str) -> dict[str, object]:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    body = response.json()
-    assert (body["status"], body["code"]) == (status, code)
-    assert body["detail"]
-    return dict(body)
 
 
 # ------------------------------------------------------------------ documents
@@ -384,21 +328,6 @@ def test_large_slow_and_truncated_bodies_are_refused(served: Served):
 
 
 # ------------------------------------------------------------------ live
-def events_of(response: httpx.Response) -> Iterator[tuple[str, str, dict[str, object]]]:
-    """The events of a stream, after a first empty one which says that it is open."""
-    kind = token = ""
-    for line in response.iter_lines():
-        name, _, value = line.partition(": ")
-        if line == ": open":
-            yield "open", "", {}
-        elif name == "event":
-            kind = value
-        elif name == "id":
-            token = value
-        elif name == "data" and kind != "heartbeat":
-            yield kind, token, json.loads(value)
-
-
 def test_a_watch_streams_and_resumes_behind_its_last_event(served: Served):
     path = served.collection("watched")
     served.db.insert_into("watched", {"id": "a", "name": "a", "age": 1})
@@ -436,13 +365,6 @@ def test_changes_stream_with_kinds_and_fields(served: Served):
         kind, _, data = next(events)
         assert (kind, data["changed"]) == ("update", ["age"])
     problem(served.http.get(f"{path}/changes", params={"types": "x"}), 400, "usage")
-
-
-def take(connection: ClientConnection) -> dict[str, object]:
-    while True:
-        frame: dict[str, object] = json.loads(connection.recv(timeout=20))
-        if frame["type"] not in {"heartbeat", "open"}:
-            return frame
 
 
 def test_one_websocket_carries_many_streams(served: Served):
