@@ -107,6 +107,8 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
         after_any_end: Start it however those have ended; otherwise each of them has to
             be completed, and it is cancelled when one of them is.
         retention_s: How long it is kept when it has ended; ``None`` for the default.
+        schedule: The schedule that enqueues it.
+        tick: For which of its moments.
     """
 
     id: str
@@ -126,6 +128,8 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     after: list[str] = []
     after_any_end: bool = False
     retention_s: float | None = None
+    schedule: str = ""
+    tick: int | None = None
 
 
 class EnqueueJobs(Message, frozen=True, kw_only=True, tag="jobs.enqueue"):

@@ -23,6 +23,7 @@ from aurora_actors.messages.jobs import (
     ReadJobStatistics,
     RenewLeases,
 )
+from aurora_actors.messages.schedules import SchedulePart, SchedulePut
 
 __all__ = [
     "AwaitChanges",
@@ -243,7 +244,7 @@ class AwaitChanges(Message, frozen=True, kw_only=True, tag="storage.await_change
     keep: bool = False
 
 
-Operation: TypeAlias = Part | Commit
+Operation: TypeAlias = Part | SchedulePart | Commit
 StorageRequest: TypeAlias = (
     Operation
     | SyncLog
@@ -341,6 +342,7 @@ StorageReply: TypeAlias = (
     | Claimed
     | LeasesRenewed
     | JobStatistics
+    | SchedulePut
     | Failure
 )
 

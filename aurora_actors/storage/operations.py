@@ -22,6 +22,7 @@ from aurora_actors.errors import (
 )
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.jobs import JOB_PARTS, JOBS, QUEUES
+from aurora_actors.messages.schedules import SCHEDULE_PARTS, SCHEDULES
 from aurora_actors.messages.storage import (
     ChangeMatching,
     CollectionDefined,
@@ -59,7 +60,7 @@ from aurora_actors.storage.writeset import WriteSet
 
 __all__ = ["GUARDED", "CompilePredicate", "Operations", "Predicate"]
 
-GUARDED: Final = frozenset({JOBS, QUEUES})
+GUARDED: Final = frozenset({JOBS, QUEUES, SCHEDULES})
 _SYNCED: Final = frozenset({DurabilityMode.STRICT, DurabilityMode.SYNCHRONOUS})
 
 
@@ -98,7 +99,7 @@ class Operations:
         """Carry out requests about jobs as well, which are refused without this."""
         insert_all = self._inserts.insert_all
         jobs = JobChanges(config, around, insert_all, synced=self._synced)
-        self._apply.update(dict.fromkeys(JOB_PARTS, jobs.apply))
+        self._apply.update(dict.fromkeys((*JOB_PARTS, *SCHEDULE_PARTS), jobs.apply))
         return jobs
 
     def apply(self, batch: WriteSet, request: Operation) -> Message:
@@ -111,7 +112,9 @@ class Operations:
         if operation is None:
             raise UsageError(f"{type(request).__name__} is not a change of data")
         if getattr(request, "collection", "") in GUARDED:
-            raise UsageError("jobs and queues are changed by requests about them")
+            raise UsageError(
+                "jobs, queues and schedules are changed by requests about them"
+            )
         point = batch.savepoint()
         try:
             return operation(batch, request)

@@ -34,6 +34,7 @@ from aurora_actors.messages.jobs import (
     RetryJobs,
     WorkerGone,
 )
+from aurora_actors.messages.schedules import SCHEDULE_PARTS, SchedulePart
 from aurora_actors.messages.storage import Written
 from aurora_actors.schema.record import pack_record
 from aurora_actors.schema.values import encode_document
@@ -65,6 +66,7 @@ from aurora_actors.storage.jobs.machine import (
     time_out,
 )
 from aurora_actors.storage.jobs.rows import FoundJob, find_job, own_collection, put_job
+from aurora_actors.storage.jobs.scheduling import Schedules
 from aurora_actors.storage.keys import id_key
 from aurora_actors.storage.writeset import WriteSet
 
@@ -125,8 +127,12 @@ class JobChanges:
             LimitQueue: self._set_queue,
             PurgeJobs: self._purge,
         }
+        self.schedules = Schedules(
+            around.now, self._retention, insert_all, synced=synced
+        )
+        self._apply.update(dict.fromkeys(SCHEDULE_PARTS, self.schedules.apply))
 
-    def apply(self, batch: WriteSet, request: JobPart) -> Message:
+    def apply(self, batch: WriteSet, request: JobPart | SchedulePart) -> Message:
         """Carry out one request; the caller undoes it when it raises.
 
         Raises:

@@ -92,6 +92,8 @@ class JobDocument(msgspec.Struct, omit_defaults=True):
         unique_key: At most one unfinished job has it.
         parent: The job that has enqueued it.
         batch: The batch it belongs to.
+        schedule: The schedule that has enqueued it.
+        tick: For which of its moments.
         waits_for: The number of jobs that have to end first.
         after_any_end: It starts however those have ended.
         before: Jobs that wait for this one.
@@ -126,6 +128,8 @@ class JobDocument(msgspec.Struct, omit_defaults=True):
     unique_key: str | None = None
     parent: str | None = None
     batch: str | None = None
+    schedule: str | None = None
+    tick: datetime | None = None
     waits_for: int = 0
     after_any_end: bool = False
     before: list[str] | None = None

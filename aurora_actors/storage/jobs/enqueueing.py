@@ -115,6 +115,8 @@ class _Enqueueing:
             batch=new.batch or None,
             after_any_end=new.after_any_end,
             retention_s=new.retention_s,
+            schedule=new.schedule or None,
+            tick=None if new.tick is None else from_micros(new.tick),
         )
 
     def _holder(self, new: NewJob) -> str | None:

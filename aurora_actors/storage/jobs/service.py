@@ -115,6 +115,7 @@ class JobService:
                 desk.held[record_id(record)] = held
                 desk.renew(held.worker)
                 found = cursor.next()
+        self._changes.schedules.load(txn, tables, catalog)
         collection = catalog.by_name.get(QUEUES)
         if collection is not None:
             prefix = collection_prefix(collection.id)
@@ -169,6 +170,7 @@ class JobService:
             self._look(batch, now)
         if now >= self._next_removal:
             self._remove(batch, now)
+        self._changes.schedules.run(batch)
         if not (desk.waiting or self._repeats):
             return
         if desk.stale or batch.has_job_changes or now >= self._next_claims:
@@ -239,6 +241,7 @@ class JobService:
     def aborted(self) -> None:
         """The batch came to nothing."""
         self._replies = []
+        self._changes.schedules.forget_next()
         self._desk.stale = True
         self._next_look = self._clock()
 
@@ -248,7 +251,7 @@ class JobService:
         desk, now = self._desk, self._clock()
         if self._lost or ((desk.waiting or self._repeats) and desk.stale):
             return 0.0
-        moments = [self._next_removal]
+        moments = [self._next_removal, now + self._changes.schedules.due()]
         if desk.leases or desk.held:
             moments.append(self._next_look)
         if desk.waiting:
