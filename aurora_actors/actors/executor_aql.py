@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from aurora_actors.aql import tree
-from aurora_actors.aql.execution.notes import Note, decode_note, encode_note
+from aurora_actors.aql.execution.notes import decode_note, encode_note
 from aurora_actors.aql.execution.parts import Parts
 from aurora_actors.aql.execution.plans import Program, Root, StatementRoot
 from aurora_actors.aql.execution.programs import Programs
@@ -34,7 +34,12 @@ from aurora_actors.aql.execution.running import (
     watched,
 )
 from aurora_actors.aql.execution.seeds import Seed
-from aurora_actors.aql.execution.statements import schema_parts
+from aurora_actors.aql.execution.statements import (
+    migration_of,
+    migration_part,
+    progress_part,
+    schema_parts,
+)
 from aurora_actors.aql.migration.versions import apply_schema, migrate
 from aurora_actors.config import AuroraConfig
 from aurora_actors.errors import (
@@ -117,6 +122,9 @@ class AqlRunner:
             ProtocolError: it writes, which is to be asked another way.
             AuroraError: it is refused, or fails.
         """
+        if request.migrates:
+            await self._stream_migration(request, outlet)
+            return
         with self._reader.snapshot() as (snapshot, aids):
             program = self._programs.get(request.text, request.variables, snapshot)
             if program.writes:
@@ -215,28 +223,45 @@ class AqlRunner:
             await self._drive(steps, run if is_last else None)
         else:
             now = datetime.now(UTC)
-            migrated = await self._drive(
-                migrate(self._data.snapshot, block, now, program.text), None
+            versions = migrate(
+                self._data.snapshot, block, now, program.text, run=run.seed.name
             )
-            note = Note(
-                kind="migration",
-                name="migrate",
-                operation="migrate",
-                version=migrated.version,
-                steps=migrated.applied,
-                status="applied" if migrated.applied else "skipped",
-            )
-            run.parts.append(AqlPart(encode_note(note), []))
+            run.parts.append(migration_part(await self._drive(versions, None)))
         with self._data.snapshot() as snapshot:
             return AqlReply(parts=run.parts, lsn=snapshot.lsn)
 
+    async def _stream_migration(self, request: ExecuteAql, outlet: Outlet) -> None:
+        with self._data.snapshot() as snapshot:
+            program = self._programs.get(request.text, request.variables, snapshot)
+            lsn = snapshot.lsn
+        block = migration_of(program)
+        news: dict[str, AqlPart] = {}
+
+        def note(what: str, done: int, total: int) -> None:
+            news[what] = progress_part(what, done, total)
+
+        async def tell() -> None:
+            while news:
+                part = news.pop(next(iter(news)))
+                await outlet.send(part, lsn, final=False)
+
+        name = Seed(request.seed).name
+        now = datetime.now(UTC)
+        steps = migrate(self._data.snapshot, block, now, program.text, note, name)
+        part = migration_part(await self._drive(steps, None, tell))
+        await tell()
+        await outlet.send(part, lsn, final=True)
+
     async def _drive(
-        self, steps: Generator[Operation, Message, T], run: _Run | None
+        self,
+        steps: Generator[Operation, Message, T],
+        run: _Run | None,
+        between: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> T:
         """Have storage carry out what ``steps`` ask for."""
         reply: Message | None = None
         while True:
-            await trio.lowlevel.checkpoint()
+            await between()
             try:
                 request = next(steps) if reply is None else steps.send(reply)
             except StopIteration as end:

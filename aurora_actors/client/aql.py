@@ -6,6 +6,7 @@ that writes keeps its number, by which storage knows it: it takes effect once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -17,6 +18,11 @@ from aurora_actors.aql.execution.seeds import new_seed
 from aurora_actors.aql.execution.shapes import shaper_of
 from aurora_actors.aql.words import may_write
 from aurora_actors.client.aql_document import ResultDocument
+from aurora_actors.client.aql_migrating import (
+    MigrationProgress,
+    read_migration,
+    run_migration,
+)
 from aurora_actors.client.aql_results import (
     BatchResult,
     ExecutionResult,
@@ -121,6 +127,34 @@ class AqlHandle(Handle):
         parts = await _ask(session, request, timeout)
         plans = [decode_plan(decode_note(part.note).explain) for part in parts]
         return plans[0] if len(plans) == 1 else plans
+
+    async def migrate(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        progress: MigrationProgress | None = None,
+        timeout: float | None = None,
+    ) -> MigrationResult:
+        """Apply a ``migrate`` block: what is applied already is skipped.
+
+        Each version is one transaction, recorded with it in ``_sys_migration``. A
+        migration that was stopped, in whatever way, goes on when it is run again. Large
+        collections are copied in bounded memory while they are read and written.
+
+        Args:
+            source: The path of a file, or the text itself.
+            progress: Called with what is done, how much of it, and of how much.
+            timeout: In seconds; by default it may take a day.
+
+        Raises:
+            UsageError: the file cannot be read, or is another text.
+            QuerySyntaxError: see :meth:`execute`.
+            QueryValidationError: the text does not fit the schema, or that of a version
+                that is applied already has changed.
+            DataError: documents cannot be brought to the new state.
+        """
+        text = read_migration(source)
+        return await run_migration(self._open().shell, text, progress, timeout)
 
     def stream(
         self,

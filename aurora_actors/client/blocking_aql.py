@@ -6,11 +6,13 @@ promises.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
-from aurora_actors.client.aql_results import ExecutionResult
+from aurora_actors.client.aql_migrating import MigrationProgress
+from aurora_actors.client.aql_results import ExecutionResult, MigrationResult
 from aurora_actors.client.aql_stream import AqlStream, SubscriptionEvent
 from aurora_actors.client.database import Aurora
 from aurora_actors.client.driving import run_now
@@ -99,6 +101,16 @@ class BlockingAql:
     ) -> Plan | list[Plan]:
         """Run the queries of a text and tell how."""
         return run_now(self._db.explain(text, variables, timeout=timeout))
+
+    def migrate(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        progress: MigrationProgress | None = None,
+        timeout: float | None = None,
+    ) -> MigrationResult:
+        """Apply a ``migrate`` block: what is applied already is skipped."""
+        return run_now(self._db.migrate(source, progress=progress, timeout=timeout))
 
     def stream(
         self,

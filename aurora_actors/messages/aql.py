@@ -24,6 +24,8 @@ class ExecuteAql(Message, frozen=True, kw_only=True, tag="aql.execute"):
         writes: Whether the asker expects one ``AqlReply``; else it gets chunks.
         explains: Tell how its queries are answered, instead of their results.
         subscribes: Tell what its subscription watches; the asker does that itself.
+        migrates: Apply its one ``migrate`` block, and tell meanwhile how far it is. It
+            is asked as a stream, and asked again with the same seed when that breaks.
         credit: How many chunks may be under way.
         deadline_s: How long it may take.
     """
@@ -34,6 +36,7 @@ class ExecuteAql(Message, frozen=True, kw_only=True, tag="aql.execute"):
     writes: bool = False
     explains: bool = False
     subscribes: bool = False
+    migrates: bool = False
     credit: int = 8
     deadline_s: float = 30.0
 

@@ -27,7 +27,9 @@ __all__ = [
     "encode_result",
 ]
 
-RootKind: TypeAlias = Literal["query", "mutation", "schema", "migration", "more"]
+RootKind: TypeAlias = Literal[
+    "query", "mutation", "schema", "migration", "more", "progress"
+]
 _EXT_INTEGER: Final = 100
 
 
@@ -35,7 +37,8 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What begins the result of a root field.
 
     Attributes:
-        kind: What it is the result of; ``more`` adds to the one before.
+        kind: What it is the result of; ``more`` adds to the one before, ``progress`` is
+            no result yet: of ``steps``, ``affected`` are done.
         name: The name of the result.
         collection: Whose documents.
         operation: For mutations and schema statements, which.

@@ -36,6 +36,11 @@ class Seed:
         self._seed = seed or new_seed()
         self._count = 0
 
+    @property
+    def name(self) -> str:
+        """Names the run, however often it is begun."""
+        return self._seed.hex()
+
     def new_id(self) -> str:
         """The next id, greater than those before."""
         number = self._count

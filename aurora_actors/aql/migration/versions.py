@@ -44,6 +44,7 @@ _DEFINITION: Final = CollectionDefinition(
     {
         "checksum": FieldDefinition(FieldType.STRING, nullable=False),
         "applied_at": FieldDefinition(FieldType.DATETIME, nullable=False),
+        "run": FieldDefinition(FieldType.STRING),
     },
 )
 
@@ -97,6 +98,7 @@ def migrate(
     now: datetime,
     text: str = "",
     progress: Progress | None = None,
+    run: str = "",
 ) -> Generator[Operation, Message, Migrated]:
     """Apply those versions of a checked migration that are not recorded yet.
 
@@ -105,45 +107,72 @@ def migrate(
         migration: The versions, in the order in which they are applied.
         now: The time to record.
         text: The text they stand in, for errors.
-        progress: Is told how far the copying of documents is.
+        progress: Is told how far the copying of documents is, and of each version.
+        run: Names this run, however often it has to begin again: what it has applied
+            before counts as applied by it.
 
     Raises:
         AuroraError: a version failed; those before it are applied and recorded.
     """
     yield from ask(DefineCollection(definition=encode_definition(_DEFINITION)))
     applied = 0
-    for version in migration.versions:
-        if (yield from _apply(snapshots, version, now, text, progress)):
+    for number, version in enumerate(migration.versions, 1):
+        work = _Version(snapshots, version, text, run)
+        if (yield from work.apply(now, progress)):
             applied += 1
+        if progress is not None:
+            progress(f"version {version.name}", number, len(migration.versions))
     return Migrated(migration.versions[-1].name, applied)
 
 
-def _apply(
-    snapshots: Snapshots,
-    version: tree.Version,
-    now: datetime,
-    text: str,
-    progress: Progress | None,
-) -> Generator[Operation, Message, bool]:
-    if _is_recorded(snapshots, version.name):
-        return False
-    fields = {"checksum": version_checksum(version), "applied_at": now}
-    record = Record(VERSIONS, version.name, encode_document(fields))
-    changes = _read(snapshots, version.steps, text)
-    try:
-        yield from carry_out(snapshots, changes, record, progress)
-    except ConflictError:
-        # Somebody else may have applied it meanwhile.
-        if _is_recorded(snapshots, version.name):
-            return False
-        raise
-    return True
+class _Version:
+    """One version, to be applied by one run."""
 
+    def __init__(
+        self, snapshots: Snapshots, version: tree.Version, text: str, run: str
+    ) -> None:
+        self._snapshots = snapshots
+        self._version = version
+        self._text = text
+        self._run = run
 
-def _is_recorded(snapshots: Snapshots, version: str) -> bool:
-    with snapshots() as snapshot:
-        info = snapshot.collection(VERSIONS)
-        return snapshot.get(info, version) is not None
+    def apply(
+        self, now: datetime, progress: Progress | None
+    ) -> Generator[Operation, Message, bool]:
+        """Apply it unless that was done; whether this run has done it."""
+        known = self._recorded_by()
+        if known is not None:
+            return self._is_own(known)
+        version = self._version
+        fields: dict[str, object] = {
+            "checksum": version_checksum(version),
+            "applied_at": now,
+        }
+        if self._run:
+            fields["run"] = self._run
+        record = Record(VERSIONS, version.name, encode_document(fields))
+        changes = _read(self._snapshots, version.steps, self._text)
+        try:
+            yield from carry_out(self._snapshots, changes, record, progress)
+        except ConflictError:
+            # Somebody else may have applied it meanwhile.
+            known = self._recorded_by()
+            if known is None:
+                raise
+            return self._is_own(known)
+        return True
+
+    def _is_own(self, run: str) -> bool:
+        return bool(run) and run == self._run
+
+    def _recorded_by(self) -> str | None:
+        """The run that has applied it; ``None`` when none has."""
+        with self._snapshots() as snapshot:
+            info = snapshot.collection(VERSIONS)
+            record = snapshot.get(info, self._version.name)
+            if record is None:
+                return None
+            return str(decode_document(record_body(record)).get("run") or "")
 
 
 def _read(
