@@ -50,7 +50,7 @@ class _Route:
     def __init__(self, path: str) -> None:
         self.outlet = Outlet(path)
         self.backlog: deque[bytes] = deque()
-        self.is_watched = False
+        self.watched: tuple[int, int] | None = None
 
     def push(self, data: bytes) -> None:
         if self.backlog or not self.outlet.send_nowait(data):
@@ -117,16 +117,19 @@ class Link:
             self._watch(route)
 
     def _watch(self, route: _Route) -> None:
-        if bool(route.backlog) == route.is_watched:
+        """Wait for room on a way that has a backlog, and on no other."""
+        outlet, watched = route.outlet, route.watched
+        wanted = (outlet.send_fd, outlet.lines) if route.backlog else None
+        if wanted == watched:
             return
-        fd = route.outlet.send_fd
-        if route.backlog:
-            self._epoll.register(fd, select.EPOLLIN)
-            self._watched[fd] = route
-        else:
-            self._epoll.unregister(fd)
-            del self._watched[fd]
-        route.is_watched = bool(route.backlog)
+        if watched is not None:
+            del self._watched[watched[0]]
+            if watched[1] == outlet.lines:  # else it is closed, and forgotten with that
+                self._epoll.unregister(watched[0])
+        if wanted is not None:
+            self._epoll.register(wanted[0], select.EPOLLIN)
+            self._watched[wanted[0]] = route
+        route.watched = wanted
 
     def ask_tree(self, request: ReadStatus, deadline: float) -> Call:
         """Ask the supervisor; it answers in order."""

@@ -13,6 +13,12 @@ Facts of nng this module is built around:
   send what an inbox would not take.
 * A killed peer takes what sits in its buffers along, and no send fails: requests are
   repeated by whoever asked (see ``client.protocol``), never assumed to have arrived.
+* A PUSH socket must not be used beyond the loss of its connection. A send that
+  completes while the connection is being closed puts it back into the socket's list of
+  those that are free (``push0_send_cb`` runs after ``push0_pipe_close``), from which
+  nothing removes it before its memory is freed: a later send crashes, or turns in
+  circles for ever. About one killed receiver in a thousand does that on a busy machine.
+  So each outlet has a new socket for each connection: see :class:`_Line`.
 * nng aborts the process when it is used after a fork: a forked child's copies are
   disarmed, and their use is a :class:`~aurora_actors.errors.UsageError`.
 """
@@ -21,7 +27,9 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +49,7 @@ MAX_MESSAGE_BYTES: Final = 128 << 20
 _MAX_PATH_BYTES: Final = 107
 _BUFFERED_MESSAGES: Final = 128
 _RECONNECT_MS: Final = (1, 50)
+_NEVER_MS: Final = 24 * 3600 * 1000
 
 _lib = pynng.lib
 _ffi = pynng.ffi
@@ -147,23 +156,78 @@ class Inbox(_End):
             Path(self.path).unlink(missing_ok=True)
 
 
-class Outlet(_End):
-    """The sending end to the mailbox at ``path``, which may come and go."""
+class _Line:
+    """A PUSH socket that has one connection in its life.
+
+    It dials until it is connected. nng says that the connection is lost before it frees
+    anything of it, in a thread of its own; from that moment on nothing is sent and
+    nothing dialled by this socket, and whoever waits for room is woken.
+
+    Attributes:
+        socket: The socket.
+        send_fd: Readable when there may be room.
+        is_lost: The connection is gone.
+    """
+
+    __slots__ = ("_dialer", "_handle", "_lock", "is_lost", "send_fd", "socket")
 
     def __init__(self, path: str) -> None:
-        socket = pynng.Push0(
+        self.is_lost = False
+        self._lock = threading.Lock()
+        self.socket = pynng.Push0(
             send_buffer_size=1,
             reconnect_time_min=_RECONNECT_MS[0],
             reconnect_time_max=_RECONNECT_MS[1],
         )
+        self.socket.add_post_pipe_remove_cb(self._lose)
         try:
-            socket.dial(f"ipc://{path}", block=False)
+            self._dialer = self.socket.dial(f"ipc://{path}", block=False)
         except pynng.NNGException as exc:
-            _close(socket)
+            _close(self.socket)
             raise InternalError(f"cannot dial mailbox {path}: {exc}") from exc
-        super().__init__(socket, path)
-        self._handle = socket.socket
-        self.send_fd: int = socket.send_fd
+        self._handle = self.socket.socket
+        self.send_fd: int = self.socket.send_fd
+        if self.is_lost:
+            self._retire()
+
+    def _lose(self, _pipe: pynng.Pipe) -> None:
+        # No send is under way in nng when it goes on to free the connection.
+        with self._lock:
+            self.is_lost = True
+        if hasattr(self, "send_fd"):
+            self._retire()
+
+    def _retire(self) -> None:
+        """Dial no more, and make room, so that who waits for some looks again."""
+        with suppress(pynng.NNGException):  # it is being closed
+            self._dialer.reconnect_time_min = _NEVER_MS
+            self.socket.send_buffer_size = 2
+
+    def send(self, data: bytes) -> int:
+        """Send; gives nng's error number, or -1 when the connection is lost."""
+        with self._lock:
+            if self.is_lost:
+                return -1
+            number: int = _lib.nng_send(
+                self._handle, data, len(data), _lib.NNG_FLAG_NONBLOCK
+            )
+            return number
+
+
+class Outlet(_End):
+    """The sending end to the mailbox at ``path``, which may come and go.
+
+    Attributes:
+        send_fd: Readable when there may be room; another one after a connection was
+            lost, from the next :meth:`send_nowait` on.
+        lines: Counts the sockets it has had.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._line = _Line(path)
+        self.lines = 1
+        self.send_fd = self._line.send_fd
+        super().__init__(self._line.socket, path)
 
     def send_nowait(self, data: bytes) -> bool:
         """Hand ``data`` to nng; ``False`` when that would block.
@@ -171,19 +235,31 @@ class Outlet(_End):
         Raises:
             LimitExceededError: ``data`` is larger than an inbox takes.
         """
-        self._open()
         if len(data) > MAX_MESSAGE_BYTES:
             raise LimitExceededError(
                 f"a message of {len(data)} bytes is over the limit of "
                 f"{MAX_MESSAGE_BYTES}; use smaller chunks",
                 limit=MAX_MESSAGE_BYTES,
             )
-        number = _lib.nng_send(self._handle, data, len(data), _lib.NNG_FLAG_NONBLOCK)
-        if number == 0:
-            return True
-        if number == _lib.NNG_EAGAIN:
-            return False
-        raise _error(number, "send")
+        while True:
+            self._open()
+            number = self._line.send(data)
+            if number == 0:
+                return True
+            if number == _lib.NNG_EAGAIN:
+                return False
+            if number != -1:
+                raise _error(number, "send")
+            self._renew()
+
+    def _renew(self) -> None:
+        """Go on with a new socket, which dials the mailbox again."""
+        lost = self._line
+        self._line = _Line(self.path)
+        self._socket = self._line.socket
+        self.send_fd = self._line.send_fd
+        self.lines += 1
+        _close(lost.socket)
 
 
 def _after_fork_in_child() -> None:

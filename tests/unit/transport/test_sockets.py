@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support import python
 
 from aurora_actors.errors import ConfigError, LimitExceededError, UsageError
 from aurora_actors.transport.sockets import (
@@ -76,6 +79,87 @@ def test_a_new_inbox_takes_the_place_of_a_dead_ones_file(runtime_dir: Path) -> N
     finally:
         outlet.close()
         inbox.close()
+
+
+def test_an_outlet_goes_on_when_receivers_come_and_go(runtime_dir: Path) -> None:
+    path = mailbox_path(str(runtime_dir), "box")
+    outlet = Outlet(path)
+    try:
+        for number in range(15):
+            inbox = Inbox(path)
+            try:
+                send(outlet, b"first")  # may go with the connection that is lost
+                while True:
+                    send(outlet, str(number).encode())
+                    if not select.select([inbox.fd], [], [], 0.02)[0]:
+                        continue
+                    got = receive(inbox)
+                    if got == str(number).encode():
+                        break
+            finally:
+                inbox.close()
+        assert outlet.lines > 1
+    finally:
+        outlet.close()
+
+
+def test_who_waits_for_room_is_woken_when_the_receiver_is_gone(
+    runtime_dir: Path,
+) -> None:
+    path = mailbox_path(str(runtime_dir), "box")
+    inbox, outlet = Inbox(path), Outlet(path)
+    large = bytes(1 << 20)
+    send(outlet, large)
+    while select.select([outlet.send_fd], [], [], 0.2)[0]:
+        outlet.send_nowait(large)
+    inbox.close()
+    try:
+        assert select.select([outlet.send_fd], [], [], 10)[0]
+        inbox = Inbox(path)
+        send(outlet, b"news")
+        assert receive(inbox) == b"news"
+    finally:
+        outlet.close()
+        inbox.close()
+
+
+RECEIVERS = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+from aurora_actors.transport.sockets import Inbox
+while sys.stdin.readline():
+    pid = os.fork()
+    if pid == 0:
+        inbox = Inbox(sys.argv[1])
+        while True:
+            inbox.receive_nowait()
+    print(pid, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_receivers_do_not_harm_the_sender(runtime_dir: Path, seed: int) -> None:
+    """A PUSH socket used beyond its connection crashed in one of a thousand rounds."""
+    path = mailbox_path(str(runtime_dir), "box")
+    rng = random.Random(seed)
+    with python(RECEIVERS, path, stdin=True) as source:
+        assert source.stdin is not None
+        assert source.stdout is not None
+        outlet = Outlet(path)
+        try:
+            for _ in range(500):
+                source.stdin.write("\n")
+                source.stdin.flush()
+                pid = int(source.stdout.readline())
+                try:
+                    for _ in range(rng.randrange(1, 200)):
+                        send(outlet, b"x" * 200)
+                finally:
+                    os.kill(pid, signal.SIGKILL)
+        finally:
+            outlet.close()
 
 
 def test_closing_an_inbox_removes_its_file_and_may_be_repeated(
