@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias, TypeVar
 
+from aurora_actors.errors import CorruptionError
 from aurora_actors.schema.models import from_document
 from aurora_actors.schema.record import RECORD_HEAD, unpack_record
 from aurora_actors.schema.values import Buffer, decode_document
@@ -86,5 +87,11 @@ def document_with_id(document_id: str, record: Buffer) -> Document:
 
 def document_of(record: Buffer) -> Document:
     """Decode a record as it is kept and carried."""
-    lsn, document_id, body = unpack_record(record)
-    return Document(document_id, decode_document(body), lsn)
+    try:
+        end = RECORD_HEAD + record[8]
+        document_id = str(record[RECORD_HEAD:end], "utf-8")
+        data = decode_document(record[end:])
+    except (IndexError, UnicodeDecodeError, CorruptionError):
+        unpack_record(record)  # knows better what is wrong with it
+        raise
+    return Document(document_id, data, int.from_bytes(record[:8], "big"))

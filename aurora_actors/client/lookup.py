@@ -22,7 +22,12 @@ from aurora_actors.query.indexed import IndexedReader
 from aurora_actors.query.plan import CALLER_ROWS
 from aurora_actors.query.predicate import Compare, Predicate
 from aurora_actors.schema.values import Buffer
-from aurora_actors.storage.reader import CollectionInfo, DataReader, Snapshot
+from aurora_actors.storage.reader import (
+    CollectionInfo,
+    DataReader,
+    Snapshot,
+    Unsure,
+)
 
 __all__ = ["Lookup"]
 
@@ -37,10 +42,11 @@ class Lookup:
         index: What is derived of it; plans by indexes can be short, too.
     """
 
-    __slots__ = ("_index", "_indexed", "_record", "_snapshot")
+    __slots__ = ("_index", "_indexed", "_record", "_snapshot", "_unique")
 
     def __init__(self, reader: DataReader, index: IndexReader) -> None:
         self._record = reader.record
+        self._unique = reader.unique_record
         self._snapshot = reader.snapshot
         self._index = index.snapshot
         self._indexed = IndexedReader(reader, index, scans_columns=False)
@@ -95,8 +101,7 @@ class Lookup:
             execution = run_query(snapshot, spec, aids=aids, predicate=predicate)
             if not execution.is_short:
                 return None
-            steps = execution.steps()
-            return [convert(record) for records in steps for record in records]
+            return execution.at_once(convert)
 
     def count(self, predicate: Predicate | None, spec: QuerySpec) -> int | None:
         """The answer to a counting query if its plan is short, else ``None``."""
@@ -127,6 +132,10 @@ class Lookup:
         # Null is in no index: equality with it finds missing fields, too.
         if term.op != "eq" or term.value is None:
             return None
+        record: Buffer | Unsure | None
+        record = self._unique(collection, term.field, term.value, version)
+        if not isinstance(record, Unsure):
+            return [] if record is None else [convert(record)]
         with self._snapshot() as snapshot:
             if version is not None and snapshot.catalog_version != version:
                 return None

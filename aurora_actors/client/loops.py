@@ -112,12 +112,14 @@ class TrioDriver:
         """Let the other tasks have their turn."""
         await self._checkpoint()
 
-    async def _cancel_point(self) -> None:
+    def _cancel_point(self) -> Awaitable[None]:
         if perf_counter() < self._turn_ends:
-            await self._raise_if_cancelled()
-        else:
-            await self._checkpoint()
-            self._turn_ends = perf_counter() + TURN_S
+            return self._raise_if_cancelled()
+        return self._end_turn()
+
+    async def _end_turn(self) -> None:
+        await self._checkpoint()
+        self._turn_ends = perf_counter() + TURN_S
 
     async def send_soon(self) -> None:
         """Send at once when nothing else is under way, else once for this turn."""

@@ -9,9 +9,10 @@ recovered, damaged), there is no snapshot, and queries do without.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import lmdb
 
@@ -39,6 +40,7 @@ from aurora_actors.indexing.layout import (
     ROWS_PENDING,
     Part,
     PartKind,
+    Progress,
     part_key,
 )
 from aurora_actors.indexing.rowsets import RowSet, count_rows, read_rows
@@ -50,6 +52,7 @@ from aurora_actors.indexing.segments import (
     segment_rows_key,
 )
 from aurora_actors.indexing.sharing import (
+    Read,
     SharedIndex,
     acquire_index,
     file_identity,
@@ -58,9 +61,14 @@ from aurora_actors.indexing.sharing import (
 from aurora_actors.storage.checkpoint import boot_id, load_checkpoint
 from aurora_actors.storage.environment import translate_lmdb
 from aurora_actors.storage.files import Files
+from aurora_actors.storage.forks import process
 from aurora_actors.storage.recovery import check_length
 
 __all__ = ["Columns", "IndexReader", "IndexSnapshot"]
+
+# Asking the system which file has the name costs more than a short query. A file that
+# has been replaced goes on to be what it was, only older.
+_TRUSTED_S: Final = 0.02
 
 
 class IndexReader:
@@ -117,9 +125,14 @@ class IndexReader:
 
     def _current(self) -> SharedIndex | None:
         """The environment of the file that has the name now."""
-        shared, identity = self._shared, file_identity(self._file)
+        shared, now = self._shared, time.monotonic()
+        is_ours = shared is not None and shared.pid == process.pid
+        if shared is not None and is_ours and now - shared.looked < _TRUSTED_S:
+            return shared
+        identity = file_identity(self._file)
         if shared is not None:
-            if shared.identity == identity and shared.pid == os.getpid():
+            if shared.identity == identity and is_ours:
+                shared.looked = now
                 return shared
             self._shared = None
             release_index(shared)
@@ -195,8 +208,17 @@ class IndexSnapshot:
     def __init__(self, txn: Transaction, shared: SharedIndex, path: Path) -> None:
         self._txn = txn
         self._tables = shared.tables
-        self._directory = path / COLUMNS_DIRECTORY
-        self.uuid, state = read_index_state(txn, shared.tables.meta)
+        self._path = path
+        number = txn.id()
+        read = shared.read
+        if read.transaction != number:
+            read = Read(number)
+            if number > shared.read.transaction:
+                shared.read = read
+        self._read = read
+        if read.head is None:
+            read.head = read_index_state(txn, shared.tables.meta)
+        self.uuid, state = read.head
         self.lsn = state.lsn
         self.timeline = state.timeline
         if shared.version != state.version:
@@ -208,40 +230,45 @@ class IndexSnapshot:
 
     def indexes(self, collection: int) -> list[Index]:
         """The indexes of a collection that are ready to be used."""
-        found = []
-        for part in self._parts.get(collection, ()):
-            if part.kind is PartKind.INDEX:
-                progress = read_progress(self._txn, self._tables.meta, part.number)
-                if progress.cursor == COMPLETE:
-                    found.append(Index(self._txn, self._tables, part, progress))
-        return found
+        return [
+            Index(self._txn, self._tables, part, progress)
+            for part, progress in self._ready(collection)
+            if part.kind is PartKind.INDEX
+        ]
 
     def index_on(self, collection: int, field: str) -> Index | None:
         """The index on one field alone, if it is ready to be used."""
-        for part in self._parts.get(collection, ()):
+        for part, progress in self._ready(collection):
             if part.fields == (field,) and part.kind is PartKind.INDEX:
-                progress = read_progress(self._txn, self._tables.meta, part.number)
-                if progress.cursor == COMPLETE:
-                    return Index(self._txn, self._tables, part, progress)
+                return Index(self._txn, self._tables, part, progress)
         return None
 
     def columns(self, collection: int) -> Columns | None:
         """The columns of a collection, if they are ready to be used."""
-        part = self._ready(collection, PartKind.COLUMNS)
+        part = self._only(collection, PartKind.COLUMNS)
         if part is None:
             return None
-        return Columns(self._txn, self._tables, part, self._directory)
+        known = self._read.segments
+        segments = known.get(part.number)
+        if segments is None:
+            segments = known[part.number] = _segments(self._txn, self._tables, part)
+        directory = self._path / COLUMNS_DIRECTORY
+        return Columns(self._txn, self._tables, part, directory, segments)
 
     def disordered(self, collection: int) -> RowSet | None:
         """The rows whose ids are not above those of all rows before them.
 
         Without these rows, ascending rows have ascending ids. ``None``: not known.
         """
-        part = self._ready(collection, PartKind.IDS)
-        if part is None:
-            return None
-        key = rows_key(part.number, ROWS_DISORDERED)
-        return read_rows(self._txn, self._tables.bitmaps, key)
+        known = self._read.disordered
+        if collection not in known:
+            part = self._only(collection, PartKind.IDS)
+            found = None
+            if part is not None:
+                key = rows_key(part.number, ROWS_DISORDERED)
+                found = read_rows(self._txn, self._tables.bitmaps, key)
+            known[collection] = found
+        return known[collection]
 
     def progress(self, collection: int) -> dict[tuple[str, ...], int]:
         """How far each index of a collection is: its fields, and its cursor."""
@@ -251,11 +278,24 @@ class IndexSnapshot:
             if part.kind is PartKind.INDEX
         }
 
-    def _ready(self, collection: int, kind: PartKind) -> Part | None:
-        for part in self._parts.get(collection, ()):
+    def _ready(self, collection: int) -> list[tuple[Part, Progress]]:
+        """The complete parts of a collection."""
+        found = self._read.ready.get(collection)
+        if found is None:
+            meta = self._tables.meta
+            progress = (
+                (part, read_progress(self._txn, meta, part.number))
+                for part in self._parts.get(collection, ())
+            )
+            found = [pair for pair in progress if pair[1].cursor == COMPLETE]
+            self._read.ready[collection] = found
+        return found
+
+    def _only(self, collection: int, kind: PartKind) -> Part | None:
+        """The complete part of a kind of which a collection has one at most."""
+        for part, _ in self._ready(collection):
             if part.kind is kind:
-                progress = read_progress(self._txn, self._tables.meta, part.number)
-                return part if progress.cursor == COMPLETE else None
+                return part
         return None
 
     def close(self) -> None:
@@ -274,6 +314,16 @@ class IndexSnapshot:
         self.close()
 
 
+def _segments(txn: Transaction, tables: IndexTables, part: Part) -> list[Segment]:
+    prefix = part_key(META_SEGMENT, part.number)
+    cursor = txn.cursor(tables.meta)
+    found, segments = cursor.set_range(prefix), []
+    while found and cursor.key()[: len(prefix)] == prefix:
+        segments.append(decode_segment(cursor.value()))
+        found = cursor.next()
+    return segments
+
+
 class Columns:
     """The column segments of one collection at one state.
 
@@ -286,23 +336,19 @@ class Columns:
     """
 
     def __init__(
-        self, txn: Transaction, tables: IndexTables, part: Part, directory: Path
+        self,
+        txn: Transaction,
+        tables: IndexTables,
+        part: Part,
+        directory: Path,
+        segments: list[Segment],
     ) -> None:
         self._txn = txn
         self._bitmaps = tables.bitmaps
         self._part = part.number
         self._directory = directory
         self.fields = dict(zip(part.fields, part.types, strict=True))
-        self.segments = self._read_segments(tables)
-
-    def _read_segments(self, tables: IndexTables) -> list[Segment]:
-        prefix = part_key(META_SEGMENT, self._part)
-        cursor = self._txn.cursor(tables.meta)
-        found, segments = cursor.set_range(prefix), []
-        while found and cursor.key()[: len(prefix)] == prefix:
-            segments.append(decode_segment(cursor.value()))
-            found = cursor.next()
-        return segments
+        self.segments = segments
 
     @property
     def document_rows(self) -> RowSet:

@@ -15,9 +15,32 @@ from typing import Final
 
 from aurora_actors.errors import UsageError
 from aurora_actors.indexing.environment import Environment, IndexTables
-from aurora_actors.indexing.layout import Part
+from aurora_actors.indexing.layout import IndexState, Part, Progress
+from aurora_actors.indexing.rowsets import RowSet
+from aurora_actors.indexing.segments import Segment
 
-__all__ = ["SharedIndex", "acquire_index", "file_identity", "release_index"]
+__all__ = ["Read", "SharedIndex", "acquire_index", "file_identity", "release_index"]
+
+
+class Read:
+    """What one state of the index file says of each collection, as it is found out.
+
+    Attributes:
+        transaction: LMDB's number of the transaction that made the state.
+        head: The database's uuid and the state's entry.
+        ready: By collection, the complete parts with their numbers.
+        disordered: By collection, see ``IndexSnapshot.disordered``.
+        segments: By the number of a part, its column segments.
+    """
+
+    __slots__ = ("disordered", "head", "ready", "segments", "transaction")
+
+    def __init__(self, transaction: int) -> None:
+        self.transaction = transaction
+        self.head: tuple[bytes, IndexState] | None = None
+        self.ready: dict[int, list[tuple[Part, Progress]]] = {}
+        self.disordered: dict[int, RowSet | None] = {}
+        self.segments: dict[int, list[Segment]] = {}
 
 
 class SharedIndex:
@@ -31,14 +54,18 @@ class SharedIndex:
         pid: The process that opened it.
         parts: The parts as of ``version``, remembered for readers.
         version: See ``layout.IndexState``.
+        read: What has been read of the newest state, remembered for readers.
+        looked: When the file was last seen to be the one of its name.
     """
 
     __slots__ = (
         "env",
         "identity",
+        "looked",
         "parts",
         "path",
         "pid",
+        "read",
         "tables",
         "users",
         "version",
@@ -53,6 +80,8 @@ class SharedIndex:
         self.users = 0
         self.parts: dict[int, list[Part]] = {}
         self.version = -1
+        self.read = Read(-1)
+        self.looked = 0.0
 
 
 def file_identity(path: Path) -> tuple[int, int]:

@@ -9,9 +9,10 @@ that has only some, it does with what there is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Final
+
+import msgspec
 
 from aurora_actors.indexing.index import Index
 from aurora_actors.indexing.keys import compound_prefix
@@ -41,8 +42,7 @@ _READ_SHARE: Final = 8
 _COLUMN_SHARE: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Aids:
+class Aids(msgspec.Struct, frozen=True):
     """What helps a process to answer queries, besides the documents.
 
     Attributes:
@@ -56,8 +56,7 @@ class Aids:
     cache: DocumentCache | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """The way a query takes.
 
     Attributes:
@@ -97,13 +96,12 @@ def choose(
     if derived is None:
         return _in_id_order(snapshot, info, spec, predicate, fallback) or fallback
     chooser = _Chooser(snapshot, info, spec, predicate, derived)
+    ordered = chooser.in_order(fallback, aids.tables)
+    if ordered is not None:
+        return ordered
     others = chooser.by_indexes(aids.tables) or chooser.by_columns(aids.tables)
-    return (
-        chooser.in_order(fallback, aids.tables)
-        or _in_id_order(snapshot, info, spec, predicate, others or fallback)
-        or others
-        or fallback
-    )
+    others = others or fallback
+    return _in_id_order(snapshot, info, spec, predicate, others) or others
 
 
 def _in_id_order(
@@ -221,7 +219,7 @@ class _Chooser:
     ) -> tuple[KeyRange, int, list[Predicate]] | None:
         """The keys to walk, how many order keys they serve, and what they answer."""
         order = self._spec.order
-        if index.multi or order[0].field == "id":
+        if index.multi or order[0].field not in index.fields:
             return None
         equal = self._equal_prefix(index)
         names = index.fields[len(equal) :]

@@ -5,16 +5,13 @@ The index snapshot is taken first, so that it is never ahead of the data.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from aurora_actors.indexing.reader import IndexReader
 from aurora_actors.indexing.tables import SegmentTables
 from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.choose import Aids
 from aurora_actors.storage.reader import DataReader, Snapshot
 
-__all__ = ["IndexedReader"]
+__all__ = ["IndexedReader", "Pair"]
 
 
 class IndexedReader:
@@ -45,13 +42,33 @@ class IndexedReader:
         """The open column files, if this process scans columns."""
         return self._tables
 
-    @contextmanager
-    def snapshot(self) -> Iterator[tuple[Snapshot, Aids]]:
+    def snapshot(self) -> Pair:
         """A snapshot, and what helps with it; both end with the context."""
         index = self._index.snapshot()
         try:
-            with self._data.snapshot() as snapshot:
-                yield snapshot, Aids(index, self._tables, self._cache)
-        finally:
+            snapshot = self._data.snapshot()
+        except BaseException:
             if index is not None:
                 index.close()
+            raise
+        return Pair(snapshot, Aids(index, self._tables, self._cache))
+
+
+class Pair:
+    """Two open snapshots: ``with reader.snapshot() as (snapshot, aids)``."""
+
+    __slots__ = ("_aids", "_snapshot")
+
+    def __init__(self, snapshot: Snapshot, aids: Aids) -> None:
+        self._snapshot = snapshot
+        self._aids = aids
+
+    def __enter__(self) -> tuple[Snapshot, Aids]:
+        return self._snapshot, self._aids
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._snapshot.close()
+        finally:
+            if self._aids.index is not None:
+                self._aids.index.close()

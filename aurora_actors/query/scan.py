@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from time import perf_counter
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from aurora_actors.errors import CorruptionError
 from aurora_actors.messages.query import OrderKey
@@ -200,7 +200,7 @@ class Scan:
         for rows in batches:
             for at in pace.parts(len(rows)):
                 pace.start()
-                records = [finish(self.record(row)) for row in rows[at]]
+                records = [finish(each) for each in self.records(rows[at])]
                 pace.stop(sum(map(len, records)))
                 yield [*records]
             if not rows:
@@ -216,11 +216,27 @@ class Scan:
         assert isinstance(row, int)  # noqa: S101 - what loops and sorters give
         record = self.snapshot.get_row(self.info, row)
         if record is None:
-            raise CorruptionError(
-                f"row {row} of {self.info.name} is in an index but not there",
-                file="data.mdb",
-            )
+            raise self._missing(row)
         return record
+
+    def records(self, rows: Sequence[object]) -> list[memoryview]:
+        """The records of rows that the snapshot has, in the order of ``rows``.
+
+        Raises:
+            CorruptionError: it has not all of them.
+        """
+        wanted = cast("list[int]", rows)
+        found = self.snapshot.get_records(self.info, wanted)
+        if len(found) < len(rows):
+            known = {row for row, _ in self.snapshot.get_rows(self.info, wanted)}
+            raise self._missing(next(row for row in wanted if row not in known))
+        return found
+
+    def _missing(self, row: int) -> CorruptionError:
+        return CorruptionError(
+            f"row {row} of {self.info.name} is in an index but not there",
+            file="data.mdb",
+        )
 
 
 def take_batch(

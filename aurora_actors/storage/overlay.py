@@ -34,9 +34,13 @@ from aurora_actors.storage.catalog import (
     read_counters,
 )
 from aurora_actors.storage.environment import Cursor, Table
-from aurora_actors.storage.layout import field_prefix, row_key, value_key
+from aurora_actors.storage.layout import row_key, value_key
 from aurora_actors.storage.operations import Operations
-from aurora_actors.storage.snapshot import CollectionInfo, Snapshot
+from aurora_actors.storage.snapshot import (
+    CollectionInfo,
+    Snapshot,
+    unique_prefixes,
+)
 from aurora_actors.storage.writeset import Savepoint, WriteSet
 
 __all__ = ["Overlay"]
@@ -237,8 +241,9 @@ class Overlay(Snapshot):
 
     def _info(self, own: Collection) -> CollectionInfo:
         count = self._own.counters[own.id].documents
+        unique = unique_prefixes(own.id, own.definition)
         return CollectionInfo(
-            own.id, own.definition, count, own.created_lsn, own.prefix
+            own.id, own.definition, count, own.created_lsn, own.prefix, unique
         )
 
     # -------------------------------------------------------------- documents
@@ -264,6 +269,12 @@ class Overlay(Snapshot):
             return super().get_rows(info, rows)
         found = ((row, self.get_row(info, row)) for row in rows)
         return [(row, record) for row, record in found if record is not None]
+
+    def get_records(self, info: CollectionInfo, rows: list[int]) -> list[memoryview]:
+        """As :meth:`get_rows`, but only the records."""
+        if not self._own.docs:
+            return super().get_records(info, rows)
+        return [record for _, record in self.get_rows(info, rows)]
 
     def row_of(self, info: CollectionInfo, document_id: str) -> int | None:
         """The row of the document with this id."""
@@ -308,12 +319,11 @@ class Overlay(Snapshot):
         Raises:
             UsageError: the field is not unique.
         """
-        declared = info.definition.fields.get(field)
-        if declared is None or not declared.unique:
+        prefix = info.unique.get(field)
+        if prefix is None:
             raise UsageError(f"{info.name}.{field} is not a unique field")
-        number = list(info.definition.fields).index(field)
         with suppress(ValueError, DataError):
-            key = field_prefix(info.id, number) + value_key(value)
+            key = prefix + value_key(value)
             own = self._own.unique.get(key, _MISSING)
             if own is not _MISSING:
                 return int.from_bytes(own, "big") if isinstance(own, bytes) else None

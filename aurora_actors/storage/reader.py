@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -21,7 +22,12 @@ from typing import Final, Self
 
 import lmdb
 
-from aurora_actors.errors import CorruptionError, UnavailableError, UsageError
+from aurora_actors.errors import (
+    CorruptionError,
+    DataError,
+    UnavailableError,
+    UsageError,
+)
 from aurora_actors.storage.catalog import catalog_version, read_uuid
 from aurora_actors.storage.checkpoint import boot_id, load_checkpoint
 from aurora_actors.storage.environment import (
@@ -34,8 +40,14 @@ from aurora_actors.storage.environment import (
     translate_lmdb,
 )
 from aurora_actors.storage.files import Files
+from aurora_actors.storage.forks import process
 from aurora_actors.storage.generations import current_data_file, data_file_name
-from aurora_actors.storage.layout import CHECKPOINT_FILE, DATA_FILE, META_STATE
+from aurora_actors.storage.layout import (
+    CHECKPOINT_FILE,
+    DATA_FILE,
+    META_STATE,
+    value_key,
+)
 from aurora_actors.storage.recovery import check_length
 from aurora_actors.storage.sharing import (
     SharedEnvironment,
@@ -45,7 +57,7 @@ from aurora_actors.storage.sharing import (
 )
 from aurora_actors.storage.snapshot import CollectionInfo, Snapshot
 
-__all__ = ["CollectionInfo", "DataReader", "Snapshot"]
+__all__ = ["UNSURE", "CollectionInfo", "DataReader", "Snapshot", "Unsure"]
 
 _ATTEMPTS: Final = 5
 
@@ -100,7 +112,7 @@ class DataReader:
         shared = self._shared
         if shared is None:
             raise UsageError("this reader is closed")
-        if os.getpid() != self._pid:
+        if process.pid != self._pid:
             raise UsageError("a reader cannot be used after a fork; open another one")
         try:
             txn = shared.env.begin(buffers=True)
@@ -159,7 +171,7 @@ class DataReader:
             OverloadedError: as for :meth:`snapshot`.
         """
         shared = self._shared
-        if shared is not None and os.getpid() == self._pid:
+        if shared is not None and process.pid == self._pid:
             info = shared.cache.by_name.get(collection)
             if info is not None:
                 try:
@@ -169,6 +181,33 @@ class DataReader:
         with self.snapshot() as snapshot:
             record = snapshot.get(snapshot.find(collection), document_id)
             return None if record is None else bytes(record)
+
+    def unique_record(
+        self, collection: str, field: str, value: object, version: int | None = None
+    ) -> bytes | Unsure | None:
+        """As :meth:`record`, for the document that has ``value`` in a unique field.
+
+        What is out of the ordinary (another field, a value that has no key, a catalog
+        that has changed) is :data:`UNSURE`: a snapshot tells.
+
+        Args:
+            collection: The collection.
+            field: The field.
+            value: The value.
+            version: The catalog's version that this is asked of, if of one alone.
+        """
+        shared = self._shared
+        if shared is None or process.pid != self._pid:
+            return UNSURE
+        cache = shared.cache
+        info = cache.by_name.get(collection)
+        prefix = None if info is None else info.unique.get(field)
+        if prefix is None or (version is not None and version != cache.version):
+            return UNSURE
+        try:
+            return _read_unique(shared, prefix, prefix[:4], value_key(value))
+        except (_Unsure, lmdb.Error, ValueError, DataError):
+            return UNSURE
 
     def close(self) -> None:
         """Let go of the environment; snapshots of this reader must have ended."""
@@ -186,6 +225,15 @@ class DataReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class Unsure(Enum):
+    """That the short way to a document does not know."""
+
+    UNSURE = "unsure"
+
+
+UNSURE: Final = Unsure.UNSURE
 
 
 class _Unsure(Exception):  # noqa: N818 - a signal within this module
@@ -206,6 +254,25 @@ def _read_record(
         if row is None:
             return None
         record: bytes | None = get(prefix + row, None, tables.docs)
+        return record
+    finally:
+        txn.abort()
+
+
+def _read_unique(
+    shared: SharedEnvironment, prefix: bytes, collection: bytes, key: bytes
+) -> bytes | None:
+    tables = shared.tables
+    txn = shared.env.begin()
+    try:
+        get = txn.get
+        state = get(META_STATE, None, tables.meta)
+        if state is None or catalog_version(state) != shared.cache.version:
+            raise _Unsure
+        row = get(prefix + key, None, tables.unique)
+        if row is None:
+            return None
+        record: bytes | None = get(collection + row, None, tables.docs)
         return record
     finally:
         txn.abort()

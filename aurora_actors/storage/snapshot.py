@@ -44,7 +44,7 @@ from aurora_actors.storage.layout import (
 )
 from aurora_actors.storage.origins import Origin, read_origins
 
-__all__ = ["CatalogCache", "CollectionInfo", "Snapshot"]
+__all__ = ["CatalogCache", "CollectionInfo", "Snapshot", "unique_prefixes"]
 
 _U64: Final = struct.Struct(">Q")
 _PAIR: Final = struct.Struct(">IQ")
@@ -70,6 +70,7 @@ class CollectionInfo(msgspec.Struct, frozen=True):
         count: The number of its documents at the snapshot it was asked from.
         created_lsn: The change that made it.
         prefix: What its keys begin with.
+        unique: What the keys of each unique field begin with.
     """
 
     id: int
@@ -77,11 +78,21 @@ class CollectionInfo(msgspec.Struct, frozen=True):
     count: int
     created_lsn: int
     prefix: bytes
+    unique: dict[str, bytes] = {}
 
     @property
     def name(self) -> str:
         """The collection's name."""
         return self.definition.name
+
+
+def unique_prefixes(number: int, definition: CollectionDefinition) -> dict[str, bytes]:
+    """What the keys of each unique field of collection ``number`` begin with."""
+    return {
+        name: field_prefix(number, place)
+        for place, (name, field) in enumerate(definition.fields.items())
+        if field.unique
+    }
 
 
 class Snapshot:
@@ -193,7 +204,12 @@ class Snapshot:
         for number, created, encoded in read_definitions(self.txn, self._tables.meta):
             definition = decode_definition(encoded)
             catalog[definition.name] = CollectionInfo(
-                number, definition, 0, created, collection_prefix(number)
+                number,
+                definition,
+                0,
+                created,
+                collection_prefix(number),
+                unique_prefixes(number, definition),
             )
         if version > cache.version:
             # An older snapshot must not put its catalog in the place of a newer one.
@@ -230,6 +246,13 @@ class Snapshot:
         found = cursor.getmulti([pack(number, row) for row in rows])
         unpack = _PAIR.unpack
         return [(unpack(key)[1], record) for key, record in found]
+
+    def get_records(self, info: CollectionInfo, rows: list[int]) -> list[memoryview]:
+        """As :meth:`get_rows`, but only the records."""
+        pack, number = _PAIR.pack, info.id
+        cursor = self.txn.cursor(self._tables.docs)
+        keys = [pack(number, row) for row in rows]
+        return [record for _, record in cursor.getmulti(keys)]
 
     def row_of(self, info: CollectionInfo, document_id: str) -> int | None:
         """The row of the document with this id."""
@@ -275,12 +298,11 @@ class Snapshot:
         Raises:
             UsageError: the field is not unique.
         """
-        declared = info.definition.fields.get(field)
-        if declared is None or not declared.unique:
+        prefix = info.unique.get(field)
+        if prefix is None:
             raise UsageError(f"{info.name}.{field} is not a unique field")
-        number = list(info.definition.fields).index(field)
         with suppress(ValueError, DataError):
-            key = field_prefix(info.id, number) + value_key(value)
+            key = prefix + value_key(value)
             row = self._get(key, None, self._tables.unique)
             return None if row is None else int.from_bytes(row, "big")
         return None

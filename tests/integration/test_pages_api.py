@@ -139,5 +139,9 @@ def test_a_page_by_an_index_reads_about_what_it_gives(tmp_path: Path):
         assert (plan.access, plan.index_field) == ("index_order", "n")
         assert plan.rows_read <= 20
         plan = db.query("people").after(middle.id).limit(10).explain()
-        assert (plan.access, plan.where, plan.rows_read) == ("index_order", "caller", 0)
+        assert (plan.access, plan.where, plan.rows_read) == (
+            "index_order",
+            "caller",
+            10,
+        )
     no_process_left(tmp_path / "p.db")
