@@ -60,13 +60,13 @@ def query(collection: str, condition: Filter | None = None, **more: Any) -> Quer
 def found(view: TransactionView, spec: QuerySpec) -> Documents:
     """The results of a query in a transaction, in order."""
     records = [record for part in view.run(spec).steps() for record in part]
-    return {record_id(r): decode_document(r[9 + r[8] :]) for r in records}
+    return {record_id(r): decode_document(r[13 + r[8] :]) for r in records}
 
 
 def read(view: TransactionView, collection: str, document_id: str) -> Any:
     """The fields of a document in a transaction, or ``None``."""
     record = view.get(collection, document_id)
-    return None if record is None else decode_document(record[9 + record[8] :])
+    return None if record is None else decode_document(record[13 + record[8] :])
 
 
 def change(view: TransactionView, spec: QuerySpec, patch: bytes | None) -> int:

@@ -11,7 +11,12 @@ from typing import Any, TypeAlias, TypeVar
 
 from aurora_actors.errors import CorruptionError
 from aurora_actors.schema.models import from_document
-from aurora_actors.schema.record import RECORD_HEAD, unpack_record
+from aurora_actors.schema.record import (
+    RECORD_HEAD,
+    check_record,
+    is_intact,
+    unpack_record,
+)
 from aurora_actors.schema.values import Buffer, decode_document
 
 __all__ = ["Document", "FieldValue", "document_of", "document_with_id"]
@@ -80,13 +85,23 @@ class Document:
 
 
 def document_with_id(document_id: str, record: Buffer) -> Document:
-    """Decode a record that was found by its id: the id need not be read again."""
+    """Decode a record that was found by its id: the id need not be read again.
+
+    Raises:
+        CorruptionError: it is not what was written.
+    """
+    if not is_intact(record):
+        check_record(record)
     data = decode_document(record[RECORD_HEAD + record[8] :])
     return Document(document_id, data, int.from_bytes(record[:8], "big"))
 
 
 def document_of(record: Buffer) -> Document:
-    """Decode a record as it is kept and carried."""
+    """Decode a record as it is kept and carried.
+
+    Raises:
+        CorruptionError: it is not what was written.
+    """
     try:
         end = RECORD_HEAD + record[8]
         document_id = str(record[RECORD_HEAD:end], "utf-8")
@@ -94,4 +109,6 @@ def document_of(record: Buffer) -> Document:
     except (IndexError, UnicodeDecodeError, CorruptionError):
         unpack_record(record)  # knows better what is wrong with it
         raise
+    if not is_intact(record):
+        check_record(record)
     return Document(document_id, data, int.from_bytes(record[:8], "big"))

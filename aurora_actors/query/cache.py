@@ -226,7 +226,7 @@ class DocumentCache:
                 for column in columns:
                     del column[at]
             if record is not None:
-                decoded = decode(record[9 + record[8] :])
+                decoded = decode(record[13 + record[8] :])
                 block.rows.insert(at, row)
                 for number, column in enumerate(columns):
                     column.insert(at, getattr(decoded, f"f{number}"))
@@ -277,7 +277,7 @@ def _load(
             block.following = row
             break
         block.rows.append(row)
-        decoded.append(decode(record[9 + record[8] :]))
+        decoded.append(decode(record[13 + record[8] :]))
     for at, name in enumerate(fields):
         attribute = f"f{at}"
         block.columns[name] = [getattr(item, attribute) for item in decoded]

@@ -112,7 +112,7 @@ class RecordLoop:
     ) -> None:
         self.fields = top_level_fields(predicate, order)
         places = {name: f"d.f{number}" for number, name in enumerate(self.fields)}
-        places["id"] = "str(record[9:9 + record[8]], 'utf-8')"
+        places["id"] = "str(record[13:13 + record[8]], 'utf-8')"
         leaves = _leaves("d, record" if self.fields else "record", places)
         constants = Constants()
         lines = [
@@ -122,7 +122,7 @@ class RecordLoop:
         ]
         if self.fields:
             decode = constants.add(field_decoder(self.fields))
-            lines.append(f"        d = {decode}(record[9 + record[8]:])")
+            lines.append(f"        d = {decode}(record[13 + record[8]:])")
         place = (f"{constants.add(_KEY.unpack)}(key())[1]", "record")
         lines += _match(predicate, want, order, place, leaves, constants)
         self.run = cast("RecordRun", build([*lines, "return run"], constants))

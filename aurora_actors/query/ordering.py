@@ -186,7 +186,7 @@ class Sorter:
                 continue
             if not isinstance(record, memoryview):
                 record = self._fetch(cast("int", row))
-            document_id = str(record[9 : 9 + record[8]], "utf-8")
+            document_id = str(record[13 : 13 + record[8]], "utf-8")
             append((*place, document_id, row, values[0]))
 
     def _shrink(self) -> None:
@@ -222,7 +222,7 @@ def _simple_places(
 ) -> list[Place]:
     """The places by one key, of matches that come with their records."""
     return [
-        (*key(value), str(record[9 : 9 + record[8]], "utf-8"), row, value)
+        (*key(value), str(record[13 : 13 + record[8]], "utf-8"), row, value)
         for row, record, value in hits
     ]
 

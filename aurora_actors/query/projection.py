@@ -12,6 +12,8 @@ from typing import Final, cast
 
 import msgspec
 
+from aurora_actors.schema.record import RECORD_HEAD, UNCHECKED
+
 __all__ = ["projection"]
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -33,8 +35,9 @@ def projection(fields: Sequence[str]) -> Callable[[memoryview | bytes], bytes]:
     apply = _Level(tree).apply
 
     def project(record: memoryview | bytes) -> bytes:
-        start = 9 + record[8]
-        return bytes(record[:start]) + apply(record[start:])
+        start = RECORD_HEAD + record[8]
+        name = record[RECORD_HEAD:start]
+        return b"".join((record[:9], UNCHECKED, name, apply(record[start:])))
 
     return project
 

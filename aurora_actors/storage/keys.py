@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
+from zlib import crc32
 
 from aurora_actors.schema.ids import check_id
 from aurora_actors.schema.values import Buffer
@@ -18,7 +19,8 @@ from aurora_actors.storage.layout import value_key
 
 __all__ = ["id_key", "id_keys", "pack_records", "present_keys", "unique_keys"]
 
-_HEAD: Final = struct.Struct(">QB")
+_HEAD: Final = struct.Struct(">QBI")
+_LOW: Final = 0xFFFFFFFF
 _LONGEST_ID: Final = 255
 
 
@@ -53,9 +55,14 @@ def pack_records(
     first_lsn: int, names: Sequence[bytes], bodies: Sequence[bytes]
 ) -> list[bytes]:
     """One record for each document, with LSNs from ``first_lsn`` on."""
-    pack = _HEAD.pack
+    pack, low = _HEAD.pack, _LOW
     return [
-        pack(lsn, len(name)) + name + body
+        pack(
+            lsn,
+            len(name),
+            crc32(rest := name + body, (lsn ^ len(name) << 24) & low) or 1,
+        )
+        + rest
         for lsn, name, body in zip(
             range(first_lsn, first_lsn + len(names)), names, bodies, strict=True
         )

@@ -42,6 +42,7 @@ from aurora_actors.messages.storage import (
 from aurora_actors.schema.ids import check_id
 from aurora_actors.schema.patch import Patch, decode_patch
 from aurora_actors.schema.record import (
+    check_record,
     pack_record,
     record_bodies,
     record_body,
@@ -194,6 +195,7 @@ class Operations:
         record: bytes,
         patch: Patch,
     ) -> int:
+        check_record(record)  # what is damaged must not get a new checksum
         document = patch.apply(decode_document(record_body(record)))
         body = encode_document(document)
         return self._put(batch, collection, row, record, body)

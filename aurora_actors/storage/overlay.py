@@ -25,6 +25,7 @@ from aurora_actors.errors import DataError, UsageError
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.jobs import JobPart
 from aurora_actors.messages.storage import DefineCollection, Part
+from aurora_actors.schema.record import RECORD_HEAD, UNCHECKED
 from aurora_actors.schema.types import decode_definition
 from aurora_actors.storage.catalog import (
     Catalog,
@@ -363,4 +364,4 @@ class Overlay(Snapshot):
 
 def _unnumbered(record: bytes) -> memoryview:
     """An own record: the number in it is not the one that its change will have."""
-    return memoryview(_NO_LSN + record[8:])
+    return memoryview(_NO_LSN + record[8:9] + UNCHECKED + record[RECORD_HEAD:])

@@ -19,7 +19,7 @@ import msgspec
 
 from aurora_actors.errors import AuroraError
 from aurora_actors.schema.ids import check_id
-from aurora_actors.schema.record import unpack_record
+from aurora_actors.schema.record import check_record, pack_record, unpack_record
 from aurora_actors.schema.types import (
     CollectionDefinition,
     decode_definition,
@@ -66,7 +66,6 @@ _MAP_SIZE: Final = 1 << 40
 _STEP: Final = 20_000
 _U32: Final = struct.Struct(">I")
 _U64: Final = struct.Struct(">Q")
-_HEAD_LSN: Final = 8
 
 
 class Rebuilding:
@@ -251,6 +250,8 @@ class Rebuilding:
         record: bytes = txn.get(key, db=self._tables.docs)
         try:
             lsn, document_id, body = unpack_record(record)
+            if lsn and lsn <= self._state.lsn:
+                check_record(record)
             id_key = collection.prefix + check_id(document_id).encode()
             unique = [
                 collection.unique[name] + value_key(value)
@@ -265,7 +266,7 @@ class Rebuilding:
         for each in unique:
             txn.put(each, _U64.pack(row), db=self._tables.unique)
         if lsn > self._state.lsn or not lsn:
-            fixed = _U64.pack(self._state.lsn) + record[_HEAD_LSN:]
+            fixed = pack_record(self._state.lsn, document_id, body)
             txn.put(key, fixed, db=self._tables.docs)
             self._found.add(
                 "docs", f"{collection.name}, row {row}: its LSN {lsn} was wrong"

@@ -131,7 +131,7 @@ def _insert(
     if record_lsn(records[0]) != batch.lsn + 1:
         raise ValueError(f"LSN {record_lsn(records[0])} after {batch.lsn}")
     prefix = collection.prefix
-    keys = [prefix + record[9 : 9 + record[8]] for record in records]
+    keys = [prefix + record[13 : 13 + record[8]] for record in records]
     unique = [
         (key, at)
         for at, record in enumerate(records)

@@ -27,7 +27,7 @@ import msgspec
 from aurora_actors.errors import AuroraError
 from aurora_actors.messages.storage import decode_storage_reply
 from aurora_actors.schema.ids import check_id
-from aurora_actors.schema.record import unpack_record
+from aurora_actors.schema.record import is_intact, unpack_record
 from aurora_actors.schema.types import decode_definition
 from aurora_actors.storage.catalog import (
     Collection,
@@ -219,6 +219,8 @@ class _Checks:
                 recent += lsn >= first
                 unique = inspect(body)
                 row = get(prefix + document_id.encode(), None, ids)
+                if not is_intact(record):
+                    self._damaged(collection, last, document_id)
                 if row is None or _U64.unpack(row)[0] != last or lsn > newest:
                     self._explain(collection, last, lsn, document_id, row)
             except (AuroraError, ValueError, struct.error) as exc:
@@ -242,6 +244,15 @@ class _Checks:
                 f"{collection.name} has row {last}; its next row is {following}",
                 collection=collection.name,
             )
+
+    def _damaged(self, collection: Collection, row: int, name: str) -> None:
+        self._found.add(
+            "docs",
+            f"{collection.name}, row {row}: {name!r} is not what was written, its "
+            "checksum is another",
+            collection=collection.name,
+            row=row,
+        )
 
     def _explain(
         self, collection: Collection, row: int, lsn: int, name: str, entry: bytes | None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from aurora_actors.errors import AuroraError
-from aurora_actors.schema.record import record_lsn
+from aurora_actors.schema.record import check_record, record_lsn
 from aurora_actors.schema.types import decode_definition
 from aurora_actors.storage.catalog import Collection, State
 from aurora_actors.storage.changes import (
@@ -87,9 +87,11 @@ class ChangeChecks:
             self._insert(lsn, collection, row, superseded_by(value))
         elif kind is ChangeKind.UPDATE:
             old, new = split_update(value)
+            check_record(old)
             self._ended(lsn, collection, row, record_lsn(old))
             self._current(lsn, collection, row, new)
         else:
+            check_record(value[_HEAD:])
             self._ended(lsn, collection, row, record_lsn(value[_HEAD:]))
             if self._doc(collection, row) is not None:
                 self._add(lsn, f"deletes row {row} of {collection}, which is there")

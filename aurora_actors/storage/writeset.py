@@ -234,7 +234,7 @@ class WriteSet(BatchView):
         changes = delete_changes(number, rows, records)
         self._add(self._changes, dict(zip(lsns, changes, strict=True)))
         self._clear(self._docs, [row_key(number, row) for row in rows])
-        self._clear(self._ids, [prefix + r[9 : 9 + r[8]] for r in records])
+        self._clear(self._ids, [prefix + r[13 : 13 + r[8]] for r in records])
         self._clear(self._unique, list(freed))
         next_row, total = self.catalog.counters[number]
         self._count(number, Counters(next_row, total - len(rows)))

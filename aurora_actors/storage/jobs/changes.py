@@ -380,7 +380,7 @@ class JobChanges:
 
 
 def _id_of(record: bytes) -> str:
-    return record[9 : 9 + record[8]].decode()
+    return record[13 : 13 + record[8]].decode()
 
 
 def _ended_before(found: FoundJob, moment: int) -> bool:

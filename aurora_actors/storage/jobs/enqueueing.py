@@ -133,7 +133,7 @@ class _Enqueueing:
             return None
         age = self._now - found.job.created_at
         if found.job.status not in ENDED or age < timedelta(seconds=new.unique_for_s):
-            return bytes(found.record[9 : 9 + found.record[8]]).decode()
+            return bytes(found.record[13 : 13 + found.record[8]]).decode()
         return None
 
     # -------------------------------------------------------------- waiting

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import struct
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from aurora_actors.messages.jobs import JOBS
-from aurora_actors.schema.record import record_id
+from aurora_actors.schema.record import pack_record, record_id
 from aurora_actors.schema.types import CollectionDefinition
 from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.jobs.document import JOBS_DEFINITION, JobDocument, encode_job
@@ -16,8 +15,6 @@ from aurora_actors.storage.keys import id_key
 from aurora_actors.storage.writeset import WriteSet
 
 __all__ = ["FoundJob", "find_job", "own_collection", "put_job"]
-
-_U64: Final = struct.Struct(">Q")
 
 
 class FoundJob(NamedTuple):
@@ -66,8 +63,8 @@ def put_job(
 ) -> tuple[str, bytes]:
     """Write a job that has changed; returns its id and its encoded document."""
     body = encode_job(job)
-    head = record[8 : 9 + record[8]]
-    new = b"".join((_U64.pack(batch.lsn + 1), head, body))
+    job_id = record_id(record)
+    new = pack_record(batch.lsn + 1, job_id, body)
     batch.update(collection, row, record, new, freed=(), taken=())
     batch.index_job(row, before, keys_of(row, job))
-    return record_id(record), body
+    return job_id, body

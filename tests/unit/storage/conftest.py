@@ -164,7 +164,7 @@ def audited(snap, collection):
     info = snap.collection(collection)
     found = {}
     for row, record in snap.scan(info):
-        name = bytes(record[9 : 9 + record[8]]).decode()
+        name = bytes(record[13 : 13 + record[8]]).decode()
         fields = decode_document(record_body(record))
         assert snap.row_of(info, name) == row
         assert snap.get(info, name) == record

@@ -6,7 +6,9 @@ import struct
 
 import pytest
 
-from aurora_actors.errors import UnavailableError
+from aurora_actors.client.document import document_of
+from aurora_actors.errors import CorruptionError, UnavailableError
+from aurora_actors.messages.storage import DropCollection, ReplaceDocument
 from aurora_actors.schema.record import pack_record
 from aurora_actors.schema.types import CollectionDefinition
 from aurora_actors.schema.values import encode_document
@@ -71,8 +73,6 @@ def test_a_database_with_dropped_and_trimmed_history_is_sound(database, requests
         database.insert("other", **{f"o{number}": {"name": "x"}})
         if number % 7 == 0:
             database.engine.checkpoint()
-    from aurora_actors.messages.storage import DropCollection
-
     database.one(DropCollection(collection="other"))
     assert not found_in(database).kept
     while database.engine._store.catalog.dropped:
@@ -208,3 +208,24 @@ def test_a_database_that_waits_for_recovery_is_not_judged(filled):
     filled.engine.abandon()
     with pytest.raises(UnavailableError, match="open it once"):
         check_database(filled.path, boot="another boot")
+
+
+def test_a_bit_that_flips_in_a_document_is_noticed_and_kept_from_spreading(
+    filled, requests
+):
+    store = filled.engine._store
+    with store.env.begin() as txn:
+        record = bytearray(txn.get(row(1, 2), db=store.tables.docs))
+    record[record.index(b"Ben")] ^= 1
+    assert tampered(filled, "docs", row(1, 2), bytes(record)) == {"docs": 1}
+
+    assert filled.one(requests.update("b", age=7)).code == CorruptionError.code
+    with filled.reader() as reader, reader.snapshot() as snapshot:
+        damaged = snapshot.get(snapshot.collection("users"), "b")
+        with pytest.raises(CorruptionError, match="the document 'b' is damaged"):
+            document_of(bytes(damaged))
+
+    body = encode_document({"name": "Ben"})
+    whole = ReplaceDocument(collection="users", id="b", document=body)
+    assert filled.one(whole).affected == 1
+    assert found_in(filled).counts.keys() == {"changes"}, "its old version is history"
