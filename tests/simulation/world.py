@@ -139,6 +139,7 @@ class World:
         self._index = IndexReader.open(path, max_size_gb=1)
         self._supervisor = self.network.open(SUPERVISOR)
         self._ready = dict.fromkeys(self._incarnations, False)
+        self._running: set[str] = set()
         self._ready_changed = trio.Condition()
 
     # -------------------------------------------------------------- the network
@@ -174,7 +175,10 @@ class World:
             for mail in await self._supervisor.receive():
                 for letter in mail.letters:
                     notice = _notice_decoder.decode(letter.body)
-                    present = notice.incarnation == self._incarnations[mail.sender]
+                    name = mail.sender
+                    present = notice.incarnation == self._incarnations[name]
+                    # What it said may come when it has crashed since.
+                    present = present and name in self._running
                     if isinstance(notice, Ready) and present:
                         await self._announce(mail.sender, notice.incarnation)
 
@@ -222,17 +226,24 @@ class World:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(channel.run)
-                match name:
-                    case "storage":
-                        await self._run_storage(context)
-                    case "index_builder":
-                        await self._run_index_builder(context)
-                    case "reactive_dispatcher":
-                        await reactive_dispatcher.serve(context)
-                    case _:
-                        await query_executor.serve(context)
+                self._running.add(name)
+                try:
+                    await self._serve(name, context)
+                finally:
+                    self._running.discard(name)
         finally:
             channel.close()
+
+    async def _serve(self, name: str, context: ActorContext) -> None:
+        match name:
+            case "storage":
+                await self._run_storage(context)
+            case "index_builder":
+                await self._run_index_builder(context)
+            case "reactive_dispatcher":
+                await reactive_dispatcher.serve(context)
+            case _:
+                await query_executor.serve(context)
 
     async def _run_storage(self, context: ActorContext) -> None:
         files = CrashingFiles(
