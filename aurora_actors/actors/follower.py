@@ -51,6 +51,8 @@ class Follower:
     def ask_again(self) -> None:
         """Storage was restarted, perhaps with an earlier LSN: ask where it is."""
         self.lsn = 0
+        # nng may not have seen yet that the connection to the old one is dead.
+        self._channel.forget(STORAGE)
         self.ask(0)
 
     def on_mail(self, mail: Mail) -> bool:

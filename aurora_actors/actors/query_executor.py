@@ -208,6 +208,7 @@ class ExecutorActor:
                     self._channel.forget(client)
                 case ActorReady(name=name):
                     if name == STORAGE:
+                        self._channel.forget(STORAGE)  # nng may still trust the old one
                         for number, statement in self._statements.items():
                             self._channel.queue(STORAGE, number, statement.request)
                     self._sharing.lost(name)

@@ -212,12 +212,15 @@ class Link:
                 pass  # said once, before there was a link
 
     def _on_actor_ready(self, name: str, incarnation: int) -> None:
-        route = self._routes.get(name)
+        if not self.core.on_actor_ready(name, incarnation):
+            return
+        route = self._routes.pop(name, None)
         if route is not None:
-            # What waits here is pending, so the protocol queues it again.
+            # What waits here is pending, so the protocol has queued it again, for another
+            # connection: nng may not have seen yet that the old one is dead.
             route.backlog.clear()
             self._watch(route)
-        self.core.on_actor_ready(name, incarnation)
+            route.outlet.close()
 
     def _down(self) -> AuroraError:
         if self._stopping is not None:

@@ -307,10 +307,14 @@ class ClientProtocol:
             self._finish(pending, ProtocolError(text, actor=sender))
 
     # -------------------------------------------------------------- recovering
-    def on_actor_ready(self, name: str, incarnation: int) -> None:
-        """Send again what ``name`` had not answered when it was restarted."""
+    def on_actor_ready(self, name: str, incarnation: int) -> bool:
+        """Send again what ``name`` had not answered when it was restarted.
+
+        Returns:
+            Whether it was; the notice may also speak of what was known.
+        """
         if incarnation <= self._incarnations.get(name, 0):
-            return
+            return False
         self._incarnations[name] = incarnation
         # What is queued is pending too; credits and cancellations died with the actor.
         self._outbox.drop(name)
@@ -329,6 +333,7 @@ class ClientProtocol:
             self._outbox.put(name, pending.number, pending.message, pending.size)
         if name == DISPATCHER:
             self.live.reconnect()
+        return True
 
     def _renumber(self, stream: ResultStream) -> None:
         del self._streams[stream.number]

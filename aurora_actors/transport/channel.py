@@ -50,7 +50,7 @@ class Channel(Protocol):
         ...
 
     def forget(self, to: str) -> None:
-        """The mailbox ``to`` is gone for good: drop what is queued for it."""
+        """``to`` is gone, or another process now: drop what is queued for it."""
         ...
 
     def statistics(self) -> Mapping[str, int]:

@@ -173,7 +173,7 @@ class Mailbox:
         peer.waiting = False
 
     def forget(self, to: str) -> None:
-        """The mailbox ``to`` is gone for good: drop what is queued for it."""
+        """``to`` is gone, or another process now: drop what is queued for it."""
         self._dirty.pop(to, None)
         self._blocked.pop(to, None)
         peer = self._peers.pop(to, None)

@@ -178,7 +178,7 @@ class MemoryChannel:
             self._may_send.set()
 
     def forget(self, to: str) -> None:
-        """The mailbox ``to`` is gone for good: drop what is queued for it."""
+        """``to`` is gone, or another process now: drop what is queued for it."""
         self._outboxes.pop(to, None)
 
     def statistics(self) -> Mapping[str, int]:
