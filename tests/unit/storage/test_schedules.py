@@ -22,6 +22,7 @@ from aurora_actors.messages.schedules import (
     ResumeSchedule,
 )
 from aurora_actors.messages.storage import DeleteDocument
+from aurora_actors.schema.record import record_body, record_id
 from aurora_actors.schema.values import decode_document, encode_document
 from aurora_actors.storage.engine import Engine, StorageCall
 from aurora_actors.storage.reader import DataReader
@@ -96,9 +97,7 @@ class Clocked:
                 return {}
             info = snap.collection(collection)
             return {
-                bytes(record[9 : 9 + record[8]]).decode(): decode_document(
-                    bytes(record[9 + record[8] :])
-                )
+                record_id(record): decode_document(record_body(record))
                 for _, record in snap.scan(info)
             }
 
