@@ -25,6 +25,7 @@ from hypercorn.trio import serve as serve_http
 from hypercorn.typing import ASGIFramework
 
 from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
+from aurora_actors.aql.parser import prepare
 from aurora_actors.client.database import Aurora
 from aurora_actors.client.opening import open_member
 from aurora_actors.config import AuroraConfig, HttpConfig
@@ -62,6 +63,8 @@ async def serve(context: ActorContext) -> None:
             nursery.start_soon(_serve_http, gateway, listener, context.config, shutdown)
             context.ready()
             nursery.start_soon(_stay_attached, gateway, context.config)
+            # The parser takes a moment to make: not out of the first text's time.
+            nursery.start_soon(trio.to_thread.run_sync, prepare)
             await _obey(context)
             shutdown.set()
             gateway.end_streams()

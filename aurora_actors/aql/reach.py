@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from aurora_actors.aql import tree
+from aurora_actors.aql.lookups import LOOKUP
 from aurora_actors.aql.parser import parse
 
 __all__ = ["Reach", "reach_of"]
@@ -53,6 +54,8 @@ def _reach(text: str) -> Reach:
     writes: set[str] = set()
     defines = enqueues = introspects = False
     for definition in parse(text).definitions:
+        if isinstance(definition, tree.Operation | tree.Fragment):
+            reads |= _looked_up(definition.selection)
         match definition:
             case tree.Operation(kind="mutation"):
                 for root in _roots(definition):
@@ -78,13 +81,27 @@ def _reach(text: str) -> Reach:
 _kept = lru_cache(1_000)(_reach)
 
 
+def _looked_up(selection: tree.SelectionSet) -> set[str]:
+    """The collections that look-ups reach, however deep."""
+    found: set[str] = set()
+    waiting = [selection]
+    while waiting:
+        for item in waiting.pop().items:
+            if isinstance(item, tree.Field) and item.name == LOOKUP:
+                found |= _targets(item)
+            inner = getattr(item, "selection", None)
+            if inner is not None:
+                waiting.append(inner)
+    return found
+
+
 def _roots(operation: tree.Operation) -> list[tree.Field]:
     items = operation.selection.items
     return [item for item in items if isinstance(item, tree.Field)]
 
 
 def _targets(root: tree.Field) -> set[str]:
-    """The collections a mutation names; more than one is refused later."""
+    """The collections that arguments name; more than one is refused later."""
     found = set()
     for argument in root.arguments:
         match argument.value:

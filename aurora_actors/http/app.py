@@ -17,6 +17,7 @@ from aurora_actors.http.api import ENDPOINTS
 from aurora_actors.http.gate import Gateway
 from aurora_actors.http.guard import Guard
 from aurora_actors.http.openapi import describe, page
+from aurora_actors.http.pages import console_routes
 from aurora_actors.http.problems import answer_error, answer_http_error
 from aurora_actors.http.routing import routes_of
 from aurora_actors.http.sockets import serve_socket
@@ -43,6 +44,7 @@ def application(gateway: Gateway) -> Starlette:
         Route("/openapi.json", openapi),
         Route("/docs", docs),
         WebSocketRoute("/ws", serve_socket),
+        *console_routes(),
     ]
     app = Starlette(
         routes=routes,

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from aurora_actors.client.tokens import Role
 from aurora_actors.errors import AuroraError
 from aurora_actors.http.problems import problem
+from aurora_actors.http.processes import cpu_seconds, resident_bytes
 from aurora_actors.http.routing import Asked
 from aurora_actors.http.wire import answer
 from aurora_actors.messages.supervision import TreeStatus
@@ -46,11 +47,18 @@ async def ready(asked: Asked) -> Response:
 
 
 async def tree(asked: Asked) -> Response:
-    """The processes of the database: state, memory, LSN, mailbox depth, counters."""
+    """The processes: state, memory, processor time, LSN, mailbox depth, counters."""
     asked.grant.need(Role.READ)
     status = await asked.db.status(timeout=_TIMEOUT_S)
     body: dict[str, Any] = msgspec.to_builtins(status)
     body.pop("type", None)
+    for actor in body["actors"]:
+        actor["cpu_seconds"] = cpu_seconds(actor["pid"])
+    supervisor = status.supervisor_pid
+    body["supervisor"] = {
+        "rss_bytes": resident_bytes(supervisor),
+        "cpu_seconds": cpu_seconds(supervisor),
+    }
     return answer(body)
 
 
