@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         DurabilityMode,
         EvictionPolicy,
         HttpConfig,
+        RemoteConfig,
     )
     from aurora_actors.errors import (
         AuroraError,
@@ -186,6 +187,7 @@ __all__ = [
     "QuerySyntaxError",
     "QueryValidationError",
     "Receipt",
+    "RemoteConfig",
     "Removed",
     "ResultDocument",
     "Savepoint",
@@ -261,6 +263,7 @@ _HOMES = {
         "DurabilityMode",
         "EvictionPolicy",
         "HttpConfig",
+        "RemoteConfig",
     ),
     "client.importing": ("ImportFault", "ImportReport"),
     "messages.storage": ("Compacted",),

@@ -33,7 +33,7 @@ from aurora_actors.client.builder import asked_of
 from aurora_actors.client.database import Aurora as AsyncAurora
 from aurora_actors.client.document import Document
 from aurora_actors.client.handle import session_of
-from aurora_actors.client.opening import open_blocking
+from aurora_actors.client.opening import Opener, open_blocking
 from aurora_actors.client.receipts import Receipt
 from aurora_actors.client.settings import Settings, check_settings
 from aurora_actors.client.transaction import Transaction
@@ -53,6 +53,7 @@ __all__ = [
     "BlockingStream",
     "BlockingTransaction",
     "BlockingWatcher",
+    "connect",
     "open",
     "with_config",
 ]
@@ -64,8 +65,14 @@ T = TypeVar("T")
 class Aurora(BlockingAql, BlockingUpkeep, BlockingTokens, BlockingIndexes):
     """A database for threads; see :class:`aurora_actors.Aurora` for every method."""
 
-    def __init__(self, config: AuroraConfig, *, compares: bool) -> None:
-        self._db = AsyncAurora(config, compares=compares, opener=open_blocking)
+    def __init__(
+        self,
+        config: AuroraConfig,
+        *,
+        compares: bool,
+        opener: Opener = open_blocking,
+    ) -> None:
+        self._db = AsyncAurora(config, compares=compares, opener=opener)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], **settings: Unpack[Settings]) -> Self:
@@ -78,6 +85,23 @@ class Aurora(BlockingAql, BlockingUpkeep, BlockingTokens, BlockingIndexes):
     def with_config(cls, config: AuroraConfig) -> Self:
         """The database that ``config`` describes; a running tree must have the same."""
         return cls(config, compares=True)
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        token: str,
+        ca: str | os.PathLike[str] | None = None,
+        server_name: str | None = None,
+        timeout: float | None = None,
+    ) -> Self:
+        """The database that is served at ``url``; see :meth:`aurora_actors.Aurora.connect`."""
+        # ssl, which takes 10 ms to import, is not everybody's.
+        from aurora_actors.client.connecting import remote_openers  # noqa: PLC0415
+
+        _, opener = remote_openers(url, token, ca, server_name, timeout)
+        return cls(AuroraConfig(db_path=url), compares=False, opener=opener)
 
     def __enter__(self) -> Self:
         run_now(self._db.__aenter__())
@@ -321,3 +345,17 @@ def open(path: str | os.PathLike[str], **settings: Unpack[Settings]) -> Aurora: 
 def with_config(config: AuroraConfig) -> Aurora:
     """The database that ``config`` describes; a running tree must have the same."""
     return Aurora.with_config(config)
+
+
+def connect(
+    url: str,
+    *,
+    token: str,
+    ca: str | os.PathLike[str] | None = None,
+    server_name: str | None = None,
+    timeout: float | None = None,
+) -> Aurora:
+    """The database that is served at ``url``; see :meth:`aurora_actors.Aurora.connect`."""
+    return Aurora.connect(
+        url, token=token, ca=ca, server_name=server_name, timeout=timeout
+    )

@@ -27,6 +27,7 @@ __all__ = [
     "EvictionPolicy",
     "HttpConfig",
     "JobsConfig",
+    "RemoteConfig",
     "differences",
 ]
 
@@ -114,6 +115,28 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             return False
 
 
+class RemoteConfig(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """Remote clients (table ``[remote]``): ``Aurora.connect("tls+tcp://...")``.
+
+    It listens with TLS only, and lets nobody in without a token.
+
+    Raises:
+        ConfigError: when a value is out of range; the message names the key.
+    """
+
+    tls_certificate: str
+    tls_key: str
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 7878
+    max_clients: Positive = 1000
+    resume_s: Seconds = 60.0
+
+    def __post_init__(self) -> None:
+        _check_fields(self, "remote.")
+
+
 class JobsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Background jobs (table ``[jobs]``).
 
@@ -149,7 +172,6 @@ class AuroraConfig(
     write_buffer_flush_interval_ms: Positive = 1_000
     hot_cache_size_mb: Annotated[int, Meta(ge=0)] = 256
     eviction_policy: EvictionPolicy = EvictionPolicy.LRU
-    query_memory_mb: Positive = 512
     cold_cache_capacity_mb: Annotated[int, Meta(ge=0)] = 1024
     cold_mode: ColdStoreMode = ColdStoreMode.HIGH_THROUGHPUT
     query_executors: Annotated[int, Meta(ge=1, le=256)] | None = None
@@ -173,6 +195,7 @@ class AuroraConfig(
     log_format: Literal["text", "json"] = "text"
     jobs: JobsConfig = msgspec.field(default_factory=JobsConfig)
     http: HttpConfig | None = None
+    remote: RemoteConfig | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.db_path, os.PathLike):

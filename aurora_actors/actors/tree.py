@@ -11,7 +11,7 @@ from aurora_actors.config import AuroraConfig
 
 __all__ = ["PRELOAD", "RELOADS", "ActorPlan", "actor_entries"]
 
-RELOADS: Final = {"http": "http_gateway"}
+RELOADS: Final = {"http": "http_gateway", "remote": "remote_gateway"}
 """Settings that may change while the tree runs, and the actor that restarts for it."""
 
 PRELOAD: Final = (
@@ -85,6 +85,15 @@ def actor_entries(config: AuroraConfig) -> list[ActorPlan]:
             ActorPlan(
                 name="http_gateway",
                 entry="aurora_actors.actors.http_gateway:main",
+                order=30,
+                grace_s=grace_s,
+            )
+        )
+    if config.remote is not None:
+        plans.append(
+            ActorPlan(
+                name="remote_gateway",
+                entry="aurora_actors.actors.remote_gateway:main",
                 order=30,
                 grace_s=grace_s,
             )

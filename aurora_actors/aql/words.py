@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["is_subscription", "may_write"]
+__all__ = ["is_subscription", "may_define", "may_write"]
 
 _WRITING: Final = re.compile(r"\b(?:mutation|schema|migrate)\b")
 _SUBSCRIBING: Final = re.compile(r"\bsubscription\b")
@@ -29,6 +29,13 @@ def may_write(text: str) -> bool:
     if _WRITING.search(text) is None:
         return False
     return bool({"mutation", "schema", "migrate"} & _operations(text))
+
+
+def may_define(text: str) -> bool:
+    """Whether a text has an operation that changes what collections there are."""
+    if _WRITING.search(text) is None:
+        return False
+    return bool({"schema", "migrate"} & _operations(text))
 
 
 def is_subscription(text: str) -> bool:

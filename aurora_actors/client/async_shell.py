@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from aurora_actors.client.feeds import Reader
-from aurora_actors.client.link import Link
+from aurora_actors.client.line import Line
 from aurora_actors.client.loops import current_driver
 from aurora_actors.client.protocol import ClientProtocol
 from aurora_actors.client.receipts import noted
@@ -42,7 +42,7 @@ class AsyncShell:
         timeout_s: The time allowed for a call that names none.
     """
 
-    def __init__(self, link: Link, timeout_s: float) -> None:
+    def __init__(self, link: Line, timeout_s: float) -> None:
         self._link = link
         self._timeout_s = timeout_s
         self._driver = current_driver(link)

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from aurora_actors.client.feeds import Reader
-from aurora_actors.client.link import Link
+from aurora_actors.client.line import Line
 from aurora_actors.client.protocol import ClientProtocol
 from aurora_actors.client.receipts import noted
 from aurora_actors.client.requests import (
@@ -47,7 +47,7 @@ class BlockingShell:
 
     cancel_point: Callable[[], Awaitable[None]] | None = None
 
-    def __init__(self, link: Link, timeout_s: float) -> None:
+    def __init__(self, link: Line, timeout_s: float) -> None:
         self._link = link
         self._timeout_s = timeout_s
         self._lock = threading.Lock()

@@ -20,6 +20,7 @@ from aurora_actors.client.indexes import IndexHandle
 from aurora_actors.client.protocol import STORAGE
 from aurora_actors.client.query import Query
 from aurora_actors.client.receipts import Receipt, last_receipt
+from aurora_actors.client.remote_transaction import RemoteTransaction
 from aurora_actors.client.retrying import run_transaction
 from aurora_actors.client.tokens import TokenHandle
 from aurora_actors.client.transaction import Transaction
@@ -106,8 +107,8 @@ class Aurora(AqlHandle, ListeningHandle, UpkeepHandle, TokenHandle, IndexHandle)
 
     async def list_collections(self, *, timeout: float | None = None) -> list[str]:
         """The names of all collections, sorted, without the database's own."""
-        with self._open().reader.snapshot() as snapshot:
-            names = [info.definition.name for info in snapshot.collections()]
+        found = await self._open().collections(timeout)
+        names = [info.definition.name for info in found]
         return sorted(name for name in names if not name.startswith(SYSTEM_PREFIX))
 
     async def collection_definition(
@@ -119,8 +120,7 @@ class Aurora(AqlHandle, ListeningHandle, UpkeepHandle, TokenHandle, IndexHandle)
             CollectionNotFoundError: there is none of this name.
         """
         name = name_of(collection)
-        with self._open().reader.snapshot() as snapshot:
-            return snapshot.collection(name).definition
+        return (await self._open().collection(name, timeout)).definition
 
     async def drop_collection(
         self, collection: str | type, *, timeout: float | None = None
@@ -206,7 +206,8 @@ class Aurora(AqlHandle, ListeningHandle, UpkeepHandle, TokenHandle, IndexHandle)
     ) -> Document | M | None:
         """The document with this id, or ``None``; a model's instance for a model.
 
-        Reads the data in this process, without a message.
+        Reads the data in this process, without a message, unless the database was
+        opened with :meth:`connect`.
 
         Raises:
             CollectionNotFoundError: there is no such collection.
@@ -214,10 +215,12 @@ class Aurora(AqlHandle, ListeningHandle, UpkeepHandle, TokenHandle, IndexHandle)
         session = self._session or self._open()
         if session.cancel_point is not None:
             await session.cancel_point()
-        if isinstance(collection, str):
+        if isinstance(collection, str) and not session.is_remote:
             return session.lookup.get(collection, document_id)
-        found = session.lookup.get(name_of(collection), document_id)
-        return None if found is None else found.to(collection)
+        found = await session.document(name_of(collection), document_id, timeout)
+        if found is None or isinstance(collection, str):
+            return found
+        return found.to(collection)
 
     async def update_document(
         self,
@@ -313,6 +316,8 @@ class Aurora(AqlHandle, ListeningHandle, UpkeepHandle, TokenHandle, IndexHandle)
         Args:
             timeout: Its time limit in seconds, if less than ``transaction_timeout_s``.
         """
+        if self._session is not None and self._session.is_remote:
+            return RemoteTransaction(self._open, timeout)
         return Transaction(self._open, timeout)
 
     async def run_transaction(

@@ -63,6 +63,43 @@ class Handle:
         """
         return cls(config, compares=True)
 
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        token: str,
+        ca: str | os.PathLike[str] | None = None,
+        server_name: str | None = None,
+        timeout: float | None = None,
+    ) -> Self:
+        """The database that a tree with a ``[remote]`` table serves elsewhere.
+
+        The whole API, over one TLS connection. When it is lost, it is made anew:
+        requests wait, watches go on behind the last event, and writes take effect once.
+        What needs the database's files (backup, export, repair) is done where they are.
+
+        Args:
+            url: ``tls+tcp://host:port``; without a port 7878.
+            token: As ``create_token`` has shown it. It decides what can be done.
+            ca: A file with the certificates that are trusted; those of the system if
+                not given.
+            server_name: The name the certificate must have; the host's if not given.
+            timeout: How long entering may take, in seconds; 30 if not given.
+
+        Raises:
+            UsageError: ``url`` or ``token`` can be none.
+            ConfigError: ``ca`` cannot be read; on entering, the certificate is not
+                trusted.
+            PermissionDeniedError: on entering, when the token is wrong, revoked or over.
+            UnavailableError: on entering, when nobody answers.
+        """
+        # ssl, which takes 10 ms to import, is not everybody's.
+        from aurora_actors.client.connecting import remote_openers  # noqa: PLC0415
+
+        opener, _ = remote_openers(url, token, ca, server_name, timeout)
+        return cls(AuroraConfig(db_path=url), compares=False, opener=opener)
+
     async def __aenter__(self) -> Self:
         if self._was_opened:
             raise UsageError("a database object is opened once; make another one")

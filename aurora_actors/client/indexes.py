@@ -119,8 +119,7 @@ class IndexHandle(Handle):
         name = name_of(collection)
         session = self._open()
         for _ in range(_ATTEMPTS):
-            with session.reader.snapshot() as snapshot:
-                before = snapshot.collection(name).definition
+            before = (await session.collection(name, timeout)).definition
             indexes = change(before)
             if indexes is None:
                 return False
@@ -146,9 +145,8 @@ class IndexHandle(Handle):
         session = self._open()
         if session.shell.cancel_point is not None:
             await session.shell.cancel_point()
-        with session.reader.snapshot() as snapshot:
-            info = snapshot.collection(name_of(collection))
-        states = session.lookup.index_states(info.id)
+        info = await session.collection(name_of(collection), timeout)
+        states = await session.index_states(info)
         found = [
             IndexInfo(
                 fields=(name,),

@@ -19,7 +19,7 @@ from collections import deque
 from typing import Final
 
 from aurora_actors.client.connection import SupervisorStream
-from aurora_actors.client.protocol import ClientProtocol
+from aurora_actors.client.protocol import SUPERVISOR, ClientProtocol
 from aurora_actors.client.requests import Call, ResultStream
 from aurora_actors.errors import AuroraError, ProtocolError, TreeDownError, UsageError
 from aurora_actors.messages.base import Failure
@@ -37,7 +37,6 @@ from aurora_actors.transport.sockets import Inbox, Outlet, mailbox_path
 __all__ = ["EXECUTOR", "Link"]
 
 EXECUTOR: Final = "query_executor-"
-_SUPERVISOR: Final = "supervisor"
 _MAILS_A_TURN: Final = 64
 _LONGEST_WAIT_S: Final = 86_400.0
 
@@ -133,7 +132,7 @@ class Link:
 
     def ask_tree(self, request: ReadStatus, deadline: float) -> Call:
         """Ask the supervisor; it answers in order."""
-        call = self.core.track(_SUPERVISOR, request, deadline)
+        call = self.core.track(SUPERVISOR, request, deadline)
         self._asked.append(call)
         self._connection.send(request)
         self._watch_connection()

@@ -296,6 +296,12 @@ class LiveFeeds:
             else:
                 self._subscribe_again(feed)
 
+    def resume(self) -> None:
+        """Events may have been lost: subscribe again, in the place of what is there."""
+        for number in self._feeds:
+            self._send(0, Unsubscribe(subscription=number))
+        self.reconnect()
+
     def _subscribe_again(self, feed: Feed) -> None:
         del self._feeds[feed.number]
         request = feed.again(self._new_number())

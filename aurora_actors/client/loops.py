@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aurora_actors.client.link import Link
+from aurora_actors.client.line import Line
 from aurora_actors.client.requests import NO_DEADLINE, Pending
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Driver(Protocol):
         ...
 
 
-def current_driver(link: Link) -> Driver:
+def current_driver(link: Line) -> Driver:
     """The driver for the loop that runs now."""
     trio_module = sys.modules.get("trio")
     if trio_module is not None and trio_module.lowlevel.in_trio_run():
@@ -84,7 +84,7 @@ def current_driver(link: Link) -> Driver:
 class TrioDriver:
     """Leader and followers under trio."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Line) -> None:
         # asyncio users must not pay for trio's import.
         import trio  # noqa: PLC0415
 
@@ -207,7 +207,7 @@ class TrioDriver:
 class AsyncioDriver:
     """Callbacks and futures under asyncio."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Line) -> None:
         self._link = link
         self._loop = asyncio.get_running_loop()
         self._turn_ends = 0.0

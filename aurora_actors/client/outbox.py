@@ -48,6 +48,10 @@ class Outbox:
         """Forget what waits for ``destination``."""
         self._queues.pop(destination, None)
 
+    def rename(self, sender: str) -> None:
+        """Put another name on every envelope from now on."""
+        self._sender = sender
+
     def clear(self) -> None:
         """Forget everything."""
         self._queues.clear()

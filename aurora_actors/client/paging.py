@@ -97,14 +97,18 @@ async def run_page(
     first, after, last, before = bounds
     if first is None and last is None:
         first = _SIZE
-    plan = plan_page(
-        spec,
-        _locating(session, spec.collection),
-        first=first,
-        after=after,
-        last=last,
-        before=before,
-    )
+
+    def make() -> PagePlan:
+        return plan_page(
+            spec,
+            _locating(session, spec.collection),
+            first=first,
+            after=after,
+            last=last,
+            before=before,
+        )
+
+    plan = await session.resolved(make)
     return _page(plan, await _records(session, plan, timeout), convert)
 
 

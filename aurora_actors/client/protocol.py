@@ -38,6 +38,7 @@ from aurora_actors.client.requests import (
     Reply,
     ResultStream,
     Streamed,
+    is_repeatable,
 )
 from aurora_actors.errors import (
     AuroraError,
@@ -60,6 +61,13 @@ from aurora_actors.messages.query import (
     RunQuery,
 )
 from aurora_actors.messages.reactive import LiveChunk, LiveProgress, Subscribed
+from aurora_actors.messages.remote import (
+    CatalogRead,
+    RecordsRead,
+    TransactionBegun,
+    TransactionEnded,
+    TransactionMarked,
+)
 from aurora_actors.messages.storage import (
     CollectionDefined,
     Committed,
@@ -69,11 +77,13 @@ from aurora_actors.messages.storage import (
     Written,
 )
 
-__all__ = ["STORAGE", "ClientProtocol"]
+__all__ = ["STORAGE", "SUPERVISOR", "ClientProtocol"]
 
 logger = logging.getLogger(__name__)
 
 STORAGE: Final = "storage"
+SUPERVISOR: Final = "supervisor"
+"""Where requests go that travel by another way; see ``track``."""
 _SMALL: Final = 512
 
 _Answer: TypeAlias = (
@@ -89,6 +99,11 @@ _Answer: TypeAlias = (
     | LiveChunk
     | LiveProgress
     | Subscribed
+    | RecordsRead
+    | CatalogRead
+    | TransactionBegun
+    | TransactionMarked
+    | TransactionEnded
     | Failure
 )
 _answers = msgspec.msgpack.Decoder(_Answer)
@@ -335,6 +350,37 @@ class ClientProtocol:
             self.live.reconnect()
         return True
 
+    def resume(self) -> None:
+        """A connection is back on which anything may have been lost: ask again.
+
+        Whoever was asked lives on, so what is not wanted any more is cancelled there.
+        """
+        self._outbox.clear()
+        self.live.resume()
+        for stream in list(self._streams.values()):
+            self._cancel(stream.destination, stream.number)
+            if stream.taken:
+                self._finish(stream, _cut_off())
+            else:
+                self._renumber(stream)
+        for pending in [*self._calls.values(), *self._streams.values()]:
+            if pending.destination != SUPERVISOR:
+                self._outbox.put(
+                    pending.destination, pending.number, pending.message, pending.size
+                )
+
+    def rename(self, name: str, incarnations: dict[str, int]) -> None:
+        """Nothing is known of us any more: go on under another name.
+
+        A write that is pending may have taken effect under the old one, and fails.
+        """
+        self.name = name
+        self._incarnations = dict(incarnations)
+        self._outbox.rename(name)
+        for call in list(self._calls.values()):
+            if not is_repeatable(call.message):
+                self._finish(call, _uncertain())
+
     def _renumber(self, stream: ResultStream) -> None:
         del self._streams[stream.number]
         self._last_number += 1
@@ -408,6 +454,20 @@ def _interrupted(actor: str) -> AuroraError:
     return UnavailableError(
         f"{actor} was restarted in the middle of a result; run the query again",
         actor=actor,
+    )
+
+
+def _cut_off() -> AuroraError:
+    return UnavailableError(
+        "the connection was lost in the middle of a result; run the query again"
+    )
+
+
+def _uncertain() -> AuroraError:
+    return UnavailableError(
+        "the connection was lost for too long: whether the write has taken effect is "
+        "not known; read before you repeat it",
+        uncertain=True,
     )
 
 

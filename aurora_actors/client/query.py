@@ -78,7 +78,10 @@ class Query(QueryBuilder[T]):
             found = lookup.find_by_key(asked.collection, asked.predicate, self._result)
             if found is not None:
                 return found
-        spec = self._spec(at_most=at_most)
+        if session.is_remote:
+            spec = await session.resolved(lambda: self._spec(at_most=at_most))
+        else:
+            spec = self._spec(at_most=at_most)
         found = lookup.find(self._predicate(spec), spec, self._result)
         if found is not None:
             return found
@@ -128,7 +131,7 @@ class Query(QueryBuilder[T]):
         session = self._session()
         if session.shell.cancel_point is not None:
             await session.shell.cancel_point()
-        spec = self._spec(mode)
+        spec = await session.resolved(lambda: self._spec(mode))
         found = session.lookup.count(self._predicate(spec), spec)
         if found is not None:
             return found

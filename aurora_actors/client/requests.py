@@ -14,26 +14,50 @@ from typing import Final, TypeAlias
 from aurora_actors.errors import AuroraError, InternalError
 from aurora_actors.messages.aql import AqlReply, ExecuteAql
 from aurora_actors.messages.base import Message
+from aurora_actors.messages.indexing import AwaitIndexed
 from aurora_actors.messages.jobs import (
     Claimed,
     JobsEnqueued,
     JobsFinished,
     JobStatistics,
     LeasesRenewed,
+    ReadJobStatistics,
 )
-from aurora_actors.messages.query import ExplainReply, ResultChunk, RunQuery
-from aurora_actors.messages.reactive import Subscribed
+from aurora_actors.messages.query import Explain, ExplainReply, ResultChunk, RunQuery
+from aurora_actors.messages.reactive import Listen, Subscribed, Watch
+from aurora_actors.messages.remote import (
+    CatalogRead,
+    ReadCatalog,
+    ReadDocument,
+    RecordsRead,
+    TransactionBegun,
+    TransactionEnded,
+    TransactionMarked,
+)
 from aurora_actors.messages.storage import (
+    Checkpoint,
     CollectionDefined,
     Committed,
+    Compact,
     Compacted,
+    DefineCollection,
     LogSynced,
+    ReadStatistics,
     Statistics,
+    SyncLog,
     Written,
 )
-from aurora_actors.messages.supervision import Done, TreeStatus
+from aurora_actors.messages.supervision import Done, ReadStatus, TreeStatus
 
-__all__ = ["NO_DEADLINE", "Call", "Pending", "Reply", "ResultStream", "Streamed"]
+__all__ = [
+    "NO_DEADLINE",
+    "Call",
+    "Pending",
+    "Reply",
+    "ResultStream",
+    "Streamed",
+    "is_repeatable",
+]
 
 Reply: TypeAlias = (
     Written
@@ -52,12 +76,38 @@ Reply: TypeAlias = (
     | ExplainReply
     | TreeStatus
     | Done
+    | RecordsRead
+    | CatalogRead
+    | TransactionBegun
+    | TransactionMarked
+    | TransactionEnded
 )
 
 Streamed: TypeAlias = RunQuery | ExecuteAql
 """What is answered by chunks."""
 
 NO_DEADLINE: Final = float("inf")
+
+_REPEATABLE: Final = (
+    AwaitIndexed
+    | Checkpoint
+    | Compact
+    | DefineCollection
+    | Explain
+    | Listen
+    | ReadCatalog
+    | ReadDocument
+    | ReadJobStatistics
+    | ReadStatistics
+    | ReadStatus
+    | SyncLog
+    | Watch
+)
+
+
+def is_repeatable(message: Message) -> bool:
+    """Whether asking twice, under two names, is as good as asking once."""
+    return isinstance(message, _REPEATABLE)
 
 
 class Pending:

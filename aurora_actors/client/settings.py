@@ -12,6 +12,7 @@ from aurora_actors.config import (
     EvictionPolicy,
     HttpConfig,
     JobsConfig,
+    RemoteConfig,
 )
 from aurora_actors.errors import ConfigError
 
@@ -30,7 +31,6 @@ class Settings(TypedDict, total=False):
     write_buffer_flush_interval_ms: int
     hot_cache_size_mb: int
     eviction_policy: EvictionPolicy
-    query_memory_mb: int
     cold_cache_capacity_mb: int
     cold_mode: ColdStoreMode
     query_executors: int | None
@@ -54,6 +54,7 @@ class Settings(TypedDict, total=False):
     log_format: Literal["text", "json"]
     jobs: JobsConfig
     http: HttpConfig | None
+    remote: RemoteConfig | None
 
 
 def check_settings(names: Iterable[str]) -> None:

@@ -240,12 +240,8 @@ class TokenHandle(Handle):
 
     async def list_tokens(self, *, timeout: float | None = None) -> list[TokenInfo]:
         """All tokens, sorted by name."""
-        with self._open().reader.snapshot() as snapshot:
-            try:
-                info = snapshot.collection(TOKENS)
-            except CollectionNotFoundError:
-                return []
-            documents = [document_of(record) for _, record in snapshot.scan(info)]
+        records = await self._open().all_records(TOKENS)
+        documents = [document_of(record) for record in records]
         return [
             TokenInfo(
                 name=document.id,

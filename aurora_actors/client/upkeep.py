@@ -16,7 +16,7 @@ from aurora_actors.client.handle import Handle
 from aurora_actors.client.importing import ImportReport, import_file
 from aurora_actors.client.maintenance import run_task, run_task_blocking
 from aurora_actors.client.protocol import STORAGE
-from aurora_actors.errors import InternalError
+from aurora_actors.errors import InternalError, UsageError
 from aurora_actors.messages.storage import Compact, Compacted
 from aurora_actors.storage.reports import BackupReport, ExportReport, Progress
 from aurora_actors.storage.tasks import BackUp, Export, Restore, Task
@@ -63,6 +63,11 @@ class UpkeepHandle(Handle):
         timeout: float | None,
         progress: Progress | None,
     ) -> T:
+        if self._open().is_remote:
+            raise UsageError(
+                "this needs the database's files: do it on its machine, with the aurora "
+                "command or a database object that was opened there"
+            )
         if self._is_in_loop():
             return await run_task(task, result, timeout, progress)
         return run_task_blocking(task, result, timeout, progress)
@@ -185,8 +190,7 @@ class UpkeepHandle(Handle):
             DataError: a document does not fit; its message begins with the line.
         """
         session = self._open()
-        with session.reader.snapshot() as snapshot:
-            definition = snapshot.collection(name_of(collection)).definition
+        definition = (await session.collection(name_of(collection))).definition
         return await import_file(
             session,
             definition,

@@ -30,9 +30,14 @@ def encode_frame(body: Message | bytes) -> bytes:
 
 
 class FrameReader:
-    """Cuts a stream of bytes, however it arrives, into frames."""
+    """Cuts a stream of bytes, however it arrives, into frames.
 
-    def __init__(self) -> None:
+    Attributes:
+        max_bytes: The longest frame that is taken, with its length before it.
+    """
+
+    def __init__(self, max_bytes: int = MAX_FRAME_BYTES) -> None:
+        self.max_bytes = max_bytes
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> None:
@@ -49,7 +54,7 @@ class FrameReader:
         if len(buffer) < _LENGTH_BYTES:
             return None
         end = _LENGTH_BYTES + int.from_bytes(buffer[:_LENGTH_BYTES], "big")
-        if end > MAX_FRAME_BYTES:
+        if end > self.max_bytes:
             raise ProtocolError(f"a frame of {end} bytes; the peer is not ours")
         if len(buffer) < end:
             return None

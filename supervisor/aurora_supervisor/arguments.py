@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
         "reload my.db",
     )
     _add_logs(commands)
+    _add_cert(commands)
     return made
 
 
@@ -129,3 +130,29 @@ def _add_logs(commands: _Commands) -> None:
         default="debug",
         help="only what is at least as severe",
     )
+
+
+def _add_cert(commands: _Commands) -> None:
+    cert = _add_bare(
+        commands,
+        "cert",
+        "make a self-signed certificate for the gateways",
+        "cert /etc/aurora --name db.example --name 10.0.0.7",
+        "Writes server.pem and server.key. Clients name server.pem with ca=. Needs the "
+        "extra tls.",
+    )
+    cert.add_argument("path", metavar="DIRECTORY", help="where the two files go")
+    cert.add_argument(
+        "--name",
+        action="append",
+        metavar="NAME",
+        help="a host name or address clients use; may be repeated (default: localhost, "
+        "127.0.0.1 and ::1)",
+    )
+    cert.add_argument(
+        "--days", type=int, default=365, help="how long it is valid (default: 365)"
+    )
+    cert.add_argument(
+        "--overwrite", action="store_true", help="replace files that exist"
+    )
+    cert.add_argument("--json", action="store_true", help="answer with JSON")

@@ -27,6 +27,7 @@ from aurora_actors.messages.supervision import (
     StopTree,
     TreeStatus,
 )
+from aurora_supervisor.certificates import make_certificate
 from aurora_supervisor.exits import ExitStatus
 from aurora_supervisor.journal import LogEntry
 from aurora_supervisor.logreading import Wanted, follow, last_entries
@@ -45,6 +46,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         if options.command == "logs":
             return _logs(options)
+        if options.command == "cert":
+            return _cert(options)
         connection = connect_running(options.path, _ANSWER_S)
         if connection is None:
             error: AuroraError = TreeDownError(f"nobody runs {options.path}")
@@ -64,6 +67,20 @@ def run(options: argparse.Namespace) -> int:
                     _done(options, stopped=True)
     except AuroraError as exc:
         return _refuse(exc, options, ExitStatus.FAILED)
+    return ExitStatus.OK
+
+
+def _cert(options: argparse.Namespace) -> int:
+    made = make_certificate(
+        Path(options.path).expanduser(),
+        options.name or ["localhost", "127.0.0.1", "::1"],
+        options.days,
+        overwrite=options.overwrite,
+    )
+    text = f"{made.certificate} and {made.key}, for {', '.join(made.names)}"
+    if options.json:
+        text = msgspec.json.encode(made._asdict()).decode()
+    print(text)  # noqa: T201 - the command's answer
     return ExitStatus.OK
 
 
