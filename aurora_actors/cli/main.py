@@ -28,6 +28,10 @@ exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 the database is not ru
 _TRANSFER: Final = """\
 Dates, UUIDs and bytes are text where the collection declares such a type, and marked
 elsewhere: {"$datetime": "2026-01-31T12:00:00Z"}."""
+_LINES: Final = """\
+Documents and groups are a line each, anything else is one line; of several results each
+is a line under its name. With --json all of it is one object. A subscription gives a
+line for each event."""
 
 
 class _Argument(NamedTuple):
@@ -171,6 +175,35 @@ _COMMANDS: Final[dict[str, _Command]] = {
             ),
         ],
         _TRANSFER,
+    ),
+    "query": _Command(
+        "querying:query",
+        "run an AQL text; results are lines of JSON",
+        "aurora query myapp.db 'query { users(where: {age: {gt: $min}}) { name } }' "
+        "--variables '{\"min\": 25}'",
+        [
+            _PATH,
+            _argument("text", help="the text, or - for the standard input"),
+            _argument(
+                "--variables",
+                metavar="JSON",
+                help="the values of its variables: an object, or @ and a file of one",
+            ),
+            _argument("--explain", action="store_true", help="tell how it is answered"),
+            _argument("--events", type=int, help="end a subscription after so many"),
+            _argument("--timeout", type=float, help="in seconds"),
+        ],
+        _LINES,
+    ),
+    "shell": _Command(
+        "shell:shell",
+        "an interactive prompt for AQL",
+        "aurora shell myapp.db",
+        [
+            _PATH,
+            _argument("--create", action="store_true", help="make it if there is none"),
+        ],
+        "Needs the extra `shell` (prompt-toolkit and rich). Type .help at the prompt.",
     ),
     "token create": _Command(
         "tokens:create",

@@ -61,7 +61,9 @@ class Output:
             }
             sys.stderr.write(msgspec.json.encode(value).decode() + "\n")
         else:
-            sys.stderr.write(f"aurora: {error.message} [{error.code}]\n")
+            first, *more = error.message.splitlines() or [""]
+            sys.stderr.write(f"aurora: {first} [{error.code}]\n")
+            sys.stderr.writelines(f"{line}\n" for line in more)
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Show how far something is, on a terminal."""

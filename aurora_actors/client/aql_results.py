@@ -24,6 +24,7 @@ __all__ = [
     "QueryResult",
     "ResultDocument",
     "SchemaResult",
+    "json_text",
 ]
 
 M = TypeVar("M")
@@ -44,7 +45,7 @@ class _Result(msgspec.Struct, kw_only=True):
 
     def to_json(self) -> str:
         """:meth:`to_dict` as JSON; moments in ISO 8601, bytes in base64."""
-        return _json(self.to_dict())
+        return json_text(self.to_dict())
 
 
 class QueryResult(_Result, kw_only=True):
@@ -231,7 +232,8 @@ ExecutionResult: TypeAlias = (
 """What ``db.execute`` gives."""
 
 
-def _json(value: Value) -> str:
+def json_text(value: Value) -> str:
+    """Plain values as JSON; moments in ISO 8601, bytes in base64."""
     try:
         return msgspec.json.encode(value).decode()
     except OverflowError:

@@ -30,6 +30,8 @@ VERBS = [
     "checkpoint",
     "export",
     "import",
+    "query",
+    "shell",
     "token create",
     "token list",
     "token revoke",
@@ -116,6 +118,7 @@ def test_no_command_makes_a_database_by_looking_at_it(verb, tmp_path):
         "backup": ["out"],
         "export": ["users"],
         "import": ["users", "in.jsonl"],
+        "query": ["{ users }"],
         "token create": ["name"],
         "token revoke": ["name"],
     }
