@@ -182,6 +182,7 @@ class AuroraConfig(
     auto_compact: bool = True
     compact_interval_mins: Positive = 60
     change_retention: Positive = 100_000
+    change_retention_s: Seconds | None = None
     audit_log_path: str | None = None
     audit_log_rotate_mb: Positive = 64
     max_readers: Annotated[int, Meta(ge=16, le=100_000)] = 1024

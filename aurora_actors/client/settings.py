@@ -41,6 +41,7 @@ class Settings(TypedDict, total=False):
     auto_compact: bool
     compact_interval_mins: int
     change_retention: int
+    change_retention_s: float | None
     audit_log_path: str | None
     audit_log_rotate_mb: int
     max_readers: int

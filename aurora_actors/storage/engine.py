@@ -26,6 +26,7 @@ from aurora_actors.errors import AuroraError, StorageFullError, UnavailableError
 from aurora_actors.messages.base import Failure, Message
 from aurora_actors.messages.jobs import JobStatistics
 from aurora_actors.messages.storage import Compacted, Written
+from aurora_actors.storage.ageing import Ageing
 from aurora_actors.storage.compactor import Compactor
 from aurora_actors.storage.environment import (
     Transaction,
@@ -65,6 +66,7 @@ class Engine:
         upkeep: Upkeep,
         clock: Callable[[], float],
         jobs: JobService,
+        wall: Callable[[], float],
     ) -> None:
         self._store = store
         self._runner = RequestRunner(operations, store.outcomes)
@@ -77,6 +79,7 @@ class Engine:
         )
         self._space = Space(store, clock)
         self._compactor = Compactor(store, upkeep, self._space, clock)
+        self._ageing = Ageing(store, wall)
         self._clock = clock
         self._reclaim_at = self._jobs_again = 0.0
         self._origins = (
@@ -106,7 +109,7 @@ class Engine:
             settings: What tests replace: file system, boot id, limits.
             clock: Seconds, monotonic; decides when upkeep is due, and when leases and
                 attempts of jobs are over.
-            wall: Seconds since 1970; the time of jobs.
+            wall: Seconds since 1970; the time of jobs, and the age of changes.
 
         Raises:
             UnavailableError: another process writes the database, or the system
@@ -129,7 +132,7 @@ class Engine:
         jobs = JobService(config, operations.use_jobs(config, around), desk, now)
         with lmdb_errors(store.data_path), store.env.begin() as txn:
             jobs.load(txn, store.tables, store.catalog)
-        return cls(store, operations, upkeep, clock, jobs)
+        return cls(store, operations, upkeep, clock, jobs, wall)
 
     @property
     def lsn(self) -> int:
@@ -318,6 +321,8 @@ class Engine:
     def due(self) -> float:
         """Seconds until :meth:`background` should be called."""
         waits = [self._upkeep.due(self._store.state), self._space.due()]
+        if not self._compactor.is_running:
+            waits.append(self._ageing.due())
         waits.append(max(self.jobs.due(), self._jobs_again - self._clock()))
         if self._store.catalog.dropped and not self._compactor.is_running:
             waits.append(max(0.0, self._reclaim_at - self._clock()))
@@ -336,8 +341,10 @@ class Engine:
         self._check_usable()
         self._upkeep.run(self._store.state)
         self._space.look()
-        if self._store.catalog.dropped and not self._compactor.is_running:
-            self._reclaim()
+        if not self._compactor.is_running:
+            self._ageing.run()
+            if self._store.catalog.dropped:
+                self._reclaim()
         self._compactor.run()
         self.run_jobs()
         self._check_usable()

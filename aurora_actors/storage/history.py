@@ -4,7 +4,8 @@ The rule: the last ``change_retention`` changes (a tenth of it in ``LOW_SPACE``)
 besides all after the last checkpoint and all that a registered consumer has not yet
 reached; but never more than ten times the retention, so that a consumer that is stuck
 cannot fill the disk: it finds the history it needs gone and starts anew. Trimming is
-done in the batches' own transactions, some records at a time. Storage process only.
+done in the batches' own transactions, some records at a time. What is too old leaves
+between the batches (see ``storage.ageing``). Storage process only.
 """
 
 from __future__ import annotations
@@ -62,10 +63,13 @@ class History:
         else:
             self._holds[consumer] = lsn
 
+    def _needed(self) -> int:
+        """The oldest LSN that somebody needs."""
+        return min([self._checkpoint_lsn(), *self._holds.values()]) + 1
+
     def limit(self, lsn: int) -> int:
         """The oldest LSN to keep when the newest is ``lsn``."""
-        needed = min([self._checkpoint_lsn(), *self._holds.values()]) + 1
-        first = min(lsn - self._keep + 1, needed)
+        first = min(lsn - self._keep + 1, self._needed())
         return max(first, lsn - _STUCK_FACTOR * self._keep + 1)
 
     def trim(self, txn: Transaction, lsn: int, written: int) -> None:
@@ -76,14 +80,29 @@ class History:
         excess = self.limit(lsn) - self.first
         if excess < _SLACK:
             return
-        steps = min(excess, max(2 * written, 2 * _SLACK))
+        self._delete(txn, min(excess, max(2 * written, 2 * _SLACK)), lsn)
+
+    def drop(self, txn: Transaction, first: int, most: int) -> bool:
+        """Delete up to ``most`` changes before ``first`` that nobody needs.
+
+        Returns:
+            Whether there are more of them.
+        """
+        self._trimmed_to = self.first
+        excess = min(first, self._needed()) - self.first
+        if excess > 0:
+            self._delete(txn, min(excess, most), first - 1)
+        return excess > most
+
+    def _delete(self, txn: Transaction, steps: int, lsn: int) -> None:
         cursor = txn.cursor(self._table)
-        found = cursor.first()
-        while found and steps:
-            found = cursor.delete()
+        cursor.first()
+        while steps and cursor.key():
+            cursor.delete()
             steps -= 1
-        self._trimmed_to = _U64.unpack(cursor.key())[0] if found else lsn + 1
+        key = cursor.key()
+        self._trimmed_to = _U64.unpack(key)[0] if key else lsn + 1
 
     def committed(self) -> None:
-        """The transaction of the last :meth:`trim` is committed."""
+        """The transaction of the last :meth:`trim` or :meth:`drop` is committed."""
         self.first = self._trimmed_to

@@ -35,6 +35,7 @@ __all__ = [
     "CHECKPOINT_FILE",
     "DATA_FILE",
     "FORMAT_VERSION",
+    "META_AGES",
     "META_COLLECTION",
     "META_COUNTERS",
     "META_DROPPED",
@@ -83,6 +84,7 @@ META_STATE: Final = b"state"
 META_TREE: Final = b"tree"
 META_NEXT_COLLECTION: Final = b"next_collection"
 META_MOVED: Final = b"moved"
+META_AGES: Final = b"ages"
 META_COLLECTION: Final = b"c"
 META_COUNTERS: Final = b"n"
 META_DROPPED: Final = b"d"

@@ -99,6 +99,7 @@ class Database:
         self.files = FaultyFiles()
         self.numbers = 0
         self.now = 0.0
+        self.wall = 1e9
         self.engine: Engine = None  # type: ignore[assignment]
 
     def open(self, tree: str = "tree", *, boot="boot", map_size=64 << 20, **config):
@@ -108,6 +109,7 @@ class Database:
             tree_id=tree,
             settings=Settings(files=self.files, boot=boot, map_size=map_size),
             clock=lambda: self.now,
+            wall=lambda: self.wall,
         )
         return self
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from aurora_actors.config import ColdStoreMode, DurabilityMode
-from aurora_actors.errors import UnavailableError
+from aurora_actors.errors import LaggedError, UnavailableError
 from aurora_actors.messages.base import Failure
 from aurora_actors.messages.storage import (
     ChangeMatching,
@@ -376,6 +376,63 @@ def test_changes_after_the_checkpoint_or_held_by_a_consumer_are_kept(database):
     database.engine.hold_changes("index", None)
     database.insert(**{f"f{n}": {} for n in range(100)})
     assert database.engine.statistics()["first_change"] > 200
+
+
+def test_changes_beyond_their_age_leave_between_the_commits(database):
+    def first():
+        return database.engine.statistics()["first_change"]
+
+    def wait(seconds):
+        database.wall += seconds
+        while database.engine.due() == 0:
+            database.engine.background()
+
+    database.open(change_retention_s=100)
+    database.define()
+    database.insert(a={}, b={}, c={})
+    wait(60)
+    database.insert(d={}, e={})
+    database.engine.checkpoint()
+    wait(30)
+    assert first() == 1
+    wait(20)
+    assert first() == 1  # what a note covers is older than a change at most by a note
+    wait(60)
+    assert first() == 5
+    database.insert(f={})
+    wait(0)
+    database.crash(change_retention_s=100)  # the notes are kept
+    wait(45)
+    assert first() == 7  # nothing before the checkpoint is needed
+    wait(45)
+    with database.reader() as reader, reader.snapshot() as snap:
+        assert [change.id for change in snap.changes(6)] == ["f"]
+    database.engine.checkpoint()
+    wait(60)
+    assert first() == 8
+    with (
+        database.reader() as reader,
+        reader.snapshot() as snap,
+        pytest.raises(LaggedError),
+    ):
+        list(snap.changes(6))
+    assert database.engine.due() > 0
+
+
+def test_old_changes_that_a_consumer_needs_are_kept(database):
+    database.open(change_retention_s=10)
+    database.define()
+    database.insert(**{f"d{n}": {} for n in range(3000)})
+    database.engine.checkpoint()
+    database.engine.hold_changes("index", 1000)
+    for _ in range(4):
+        database.wall += 11
+        database.turn_until(lambda: database.engine.due() > 0)
+    assert database.engine.statistics()["first_change"] == 1001
+    database.engine.hold_changes("index", None)
+    database.wall += 11
+    database.turn_until(lambda: database.engine.due() > 0)
+    assert database.engine.statistics()["first_change"] == 3002
 
 
 def test_the_wal_is_synced_in_the_background_when_it_is_due(users):
