@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from aurora_actors.aql import tree
+from aurora_actors.aql.collection_directives import read_collection_directives
 from aurora_actors.aql.diagnostics import shorten
 from aurora_actors.aql.fields import find_field, source_of
 from aurora_actors.aql.filters import read_where
@@ -108,9 +109,6 @@ class DataChange(msgspec.Struct, frozen=True, kw_only=True):
     predicate: Predicate | None
 
 
-_OPEN: Final = "open"
-
-
 # ------------------------------------------------------------------ statements
 def read_statement(scope: Scope, statement: tree.Statement) -> SchemaChange | None:
     """The change a statement makes; faults are reported.
@@ -146,15 +144,16 @@ def _define(scope: Scope, statement: tree.DefineCollection) -> SchemaChange | No
         fields[declaration.name] = field
         if declaration.default is not None:
             defaults[declaration.name] = read_default(scope, declaration, field)
-    open_ = _is_open(scope, statement)
+    open_, indexes = read_collection_directives(scope, statement)
     if not fields and not open_:
         hint = "declare some, or write @open for a collection that takes any field"
         scope.report(statement, f"{shorten(name)} has no fields", hint)
-    after = _definition(scope, statement, name, fields, open_=open_)
+    after = _definition(scope, statement, name, fields, open_=open_, indexes=indexes)
     before = scope.session.definitions.get(name)
     if before is not None and after is not None:
         # Indexes made later are no part of what is declared.
-        after = replace(after, indexes=before.indexes)
+        known = set(indexes) <= set(before.indexes)
+        after = replace(after, indexes=before.indexes) if known else after
     if before is not None and before != after:
         if statement.if_not_exists:
             return SchemaChange(
@@ -169,24 +168,6 @@ def _define(scope: Scope, statement: tree.DefineCollection) -> SchemaChange | No
         after=after,
         defaults=defaults,
     )
-
-
-def _is_open(scope: Scope, statement: tree.DefineCollection) -> bool:
-    found = False
-    for directive in statement.directives:
-        if directive.name != _OPEN:
-            hint = (
-                scope.did_you_mean(directive.name, [_OPEN])
-                or "a collection can be @open"
-            )
-            shown = directive.name[:40]
-            scope.report(directive, f"a collection has no directive @{shown}", hint)
-        elif found:
-            scope.report(directive, "@open stands twice")
-        elif directive.arguments:
-            scope.report(directive.arguments[0], "@open takes no arguments")
-        found = found or directive.name == _OPEN
-    return found
 
 
 def _definition(

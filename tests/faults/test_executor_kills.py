@@ -82,7 +82,7 @@ def questions(db: Aurora) -> list[Ask]:
         grouped,
         paged,
         text,
-        lambda: scanned.count(),
+        scanned.count,
         lambda: people.filter(field("score") >= 100).aggregate(s=Sum("age")),
         lambda: people.distinct("age"),
     ]
@@ -97,8 +97,7 @@ async def ask_on(
             try:
                 assert await ask() == right
             except UnavailableError as error:
-                assert error.retryable, error
-                outcomes["errors"] += 1
+                outcomes["errors" if error.retryable else "final errors"] += 1
             else:
                 outcomes["answers"] += 1
 
@@ -130,7 +129,7 @@ async def running_pid(db: Aurora, name: str) -> int:
 @pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
 def test_killed_executors_give_no_wrong_answer(tmp_path: Path, kills: int):
     rng = random.Random(first_seed())
-    outcomes = {"answers": 0, "errors": 0}
+    outcomes = {"answers": 0, "errors": 0, "final errors": 0}
 
     async def main() -> None:
         options = {"query_executors": 2, "max_restarts": 1000}
@@ -151,6 +150,7 @@ def test_killed_executors_give_no_wrong_answer(tmp_path: Path, kills: int):
 
     trio.run(main)
     assert outcomes["answers"] >= 3 * kills
+    assert not outcomes["final errors"]
     # A question has one error at most for each kill.
     assert outcomes["errors"] <= 9 * kills
     no_process_left(tmp_path / "k.db")

@@ -351,6 +351,29 @@ def test_schema_statements_and_migrations(db):
         )
 
 
+def test_a_collection_is_defined_with_indexes_on_several_fields(db):
+    text = """schema { define collection visits if not exists
+                    @index(fields: ["who", "at"]) @index(fields: at)
+                    { who: String at: DateTime place: { city: String } } }"""
+    statuses = [db.execute(text).status for _ in range(2)]
+    assert statuses == ["created", "unchanged"]
+    found = {each.fields for each in db.list_indexes("visits")}
+    assert found == {("who", "at"), ("at",)}
+    for wrong, match in (
+        ('@index(fields: ["when"])', "when"),
+        ("@index", "needs the argument fields"),
+        ("@index(fields: [1])", "names of fields"),
+        ("@indexx(fields: [who])", "index"),
+        ('@index(fields: ["who", "who"])', "different"),
+    ):
+        with pytest.raises(QueryValidationError, match=match):
+            db.execute(text.replace("@index(fields: at)", wrong))
+    other = text.replace("@index(fields: at)", "@index(fields: [at, who])")
+    assert db.execute(other).status == "unchanged"
+    with pytest.raises(QueryValidationError, match="another definition"):
+        db.execute(other.replace("if not exists", ""))
+
+
 def test_a_text_may_define_what_it_then_fills(db):
     result = db.execute(
         """schema { define collection notes { text: String } }
