@@ -41,6 +41,16 @@ if TYPE_CHECKING:
     from aurora_actors.client.grouping import GroupedQuery
     from aurora_actors.client.importing import ImportFault, ImportReport
     from aurora_actors.client.indexes import IndexInfo
+    from aurora_actors.client.jobs import JobStats
+    from aurora_actors.client.jobs_context import JobContext
+    from aurora_actors.client.jobs_function import JobFunction, job
+    from aurora_actors.client.jobs_model import (
+        Job,
+        JobAttemptError,
+        JobInfo,
+        JobStatus,
+    )
+    from aurora_actors.client.jobs_system import WorkerConfig, WorkerSystem
     from aurora_actors.client.paging import Edge, Page, PageInfo
     from aurora_actors.client.query import Query
     from aurora_actors.client.receipts import Receipt
@@ -64,7 +74,9 @@ if TYPE_CHECKING:
         DurabilityMode,
         EvictionPolicy,
         HttpConfig,
+        JobsConfig,
         RemoteConfig,
+        WorkerPoolConfig,
     )
     from aurora_actors.errors import (
         AuroraError,
@@ -76,6 +88,7 @@ if TYPE_CHECKING:
         DataError,
         InternalError,
         InvalidFilterError,
+        JobFailedError,
         LaggedError,
         LimitExceededError,
         NotFoundError,
@@ -92,6 +105,7 @@ if TYPE_CHECKING:
         UsageError,
         ValidationError,
     )
+    from aurora_actors.messages.jobs import Backoff, JobPriority, QueueStatistics
     from aurora_actors.messages.storage import Compacted
     from aurora_actors.messages.supervision import ActorStatus, TreeStatus
     from aurora_actors.query.filters import Filter, FilterBuilder, field
@@ -122,6 +136,7 @@ __all__ = [
     "AuroraConfig",
     "AuroraError",
     "Avg",
+    "Backoff",
     "BackupManifest",
     "BackupReport",
     "BatchResult",
@@ -164,6 +179,16 @@ __all__ = [
     "InitialComplete",
     "InternalError",
     "InvalidFilterError",
+    "Job",
+    "JobAttemptError",
+    "JobContext",
+    "JobFailedError",
+    "JobFunction",
+    "JobInfo",
+    "JobPriority",
+    "JobStats",
+    "JobStatus",
+    "JobsConfig",
     "LaggedError",
     "Last",
     "LimitExceededError",
@@ -186,6 +211,7 @@ __all__ = [
     "QueryResult",
     "QuerySyntaxError",
     "QueryValidationError",
+    "QueueStatistics",
     "Receipt",
     "RemoteConfig",
     "Removed",
@@ -208,8 +234,12 @@ __all__ = [
     "UsageError",
     "ValidationError",
     "Watcher",
+    "WorkerConfig",
+    "WorkerPoolConfig",
+    "WorkerSystem",
     "blocking",
     "field",
+    "job",
 ]
 
 _HOMES = {
@@ -240,6 +270,11 @@ _HOMES = {
     "client.grouping": ("GroupedQuery",),
     "client.document": ("Document",),
     "client.indexes": ("IndexInfo",),
+    "client.jobs": ("JobStats",),
+    "client.jobs_context": ("JobContext",),
+    "client.jobs_function": ("JobFunction", "job"),
+    "client.jobs_model": ("Job", "JobAttemptError", "JobInfo", "JobStatus"),
+    "client.jobs_system": ("WorkerConfig", "WorkerSystem"),
     "client.paging": ("Edge", "Page", "PageInfo"),
     "client.query": ("Query",),
     "client.receipts": ("Receipt",),
@@ -264,8 +299,11 @@ _HOMES = {
         "EvictionPolicy",
         "HttpConfig",
         "RemoteConfig",
+        "JobsConfig",
+        "WorkerPoolConfig",
     ),
     "client.importing": ("ImportFault", "ImportReport"),
+    "messages.jobs": ("Backoff", "JobPriority", "QueueStatistics"),
     "messages.storage": ("Compacted",),
     "storage.reports": ("BackupManifest", "BackupReport", "ExportReport"),
     "messages.supervision": ("ActorStatus", "TreeStatus"),

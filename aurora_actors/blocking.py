@@ -16,6 +16,7 @@ from typing import Self, TypeVar, Unpack, overload
 from aurora_actors.client.blocking_aql import BlockingAql, BlockingAqlStream
 from aurora_actors.client.blocking_grouping import BlockingGroupedQuery
 from aurora_actors.client.blocking_indexes import BlockingIndexes
+from aurora_actors.client.blocking_jobs import BlockingJobs, BlockingPools
 from aurora_actors.client.blocking_query import (
     BlockingQuery,
     BlockingStream,
@@ -62,7 +63,14 @@ M = TypeVar("M")
 T = TypeVar("T")
 
 
-class Aurora(BlockingAql, BlockingUpkeep, BlockingTokens, BlockingIndexes):
+class Aurora(
+    BlockingAql,
+    BlockingUpkeep,
+    BlockingTokens,
+    BlockingIndexes,
+    BlockingJobs,
+    BlockingPools,
+):
     """A database for threads; see :class:`aurora_actors.Aurora` for every method."""
 
     def __init__(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from enum import Enum
 from pathlib import Path
@@ -28,11 +29,14 @@ __all__ = [
     "HttpConfig",
     "JobsConfig",
     "RemoteConfig",
+    "WorkerPoolConfig",
+    "check_pool_name",
     "differences",
 ]
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
+_POOL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}\Z")
 
 _MIB = 1 << 20
 
@@ -145,12 +149,61 @@ class JobsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """
 
     ageing_s: Annotated[float, Meta(ge=0)] = 300.0
+    unknown_handler_s: Annotated[float, Meta(ge=0)] = 5.0
+    handler_modules: list[str] = []
     retention_s: Annotated[float, Meta(ge=0)] = 86_400.0
     dead_letter_retention_s: Annotated[float, Meta(ge=0)] = 2_592_000.0
     cleanup_interval_seconds: Seconds = 60.0
 
     def __post_init__(self) -> None:
         _check_fields(self, "jobs.")
+
+
+class WorkerPoolConfig(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """A pool of worker processes (table ``[worker_pools.<name>]``).
+
+    Raises:
+        ConfigError: when a value is out of range; the message names the key.
+    """
+
+    handlers: str | list[str] | dict[str, str]
+    processes: Annotated[int, Meta(ge=0, le=999)] = 1
+    concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 8
+    queues: list[str] = []
+    max_processes: Annotated[int, Meta(ge=1, le=999)] | None = None
+    max_jobs: Positive | None = None
+    max_memory_mb: Positive | None = None
+    lease_s: Seconds = 30.0
+    poll_interval_s: Seconds = 5.0
+    drain_s: Seconds | None = None
+    import_path: list[str] = []
+
+    def __post_init__(self) -> None:
+        _check_fields(self, "worker_pools.")
+        if self.max_processes is not None and not (
+            1 <= self.processes <= self.max_processes
+        ):
+            raise ConfigError(
+                "setting worker_pools.max_processes: a pool that scales itself has "
+                "from 1 to max_processes processes",
+                key="worker_pools.max_processes",
+            )
+        if not self.handlers or not all(self.paths):
+            raise ConfigError(
+                "setting worker_pools.handlers: name a module, or module:function",
+                key="worker_pools.handlers",
+            )
+
+    @property
+    def paths(self) -> list[str]:
+        """The import paths of the handlers."""
+        if isinstance(self.handlers, str):
+            return [self.handlers]
+        if isinstance(self.handlers, dict):
+            return list(self.handlers.values())
+        return self.handlers
 
 
 class AuroraConfig(
@@ -197,6 +250,7 @@ class AuroraConfig(
     jobs: JobsConfig = msgspec.field(default_factory=JobsConfig)
     http: HttpConfig | None = None
     remote: RemoteConfig | None = None
+    worker_pools: dict[str, WorkerPoolConfig] = {}
 
     def __post_init__(self) -> None:
         if isinstance(self.db_path, os.PathLike):
@@ -204,6 +258,8 @@ class AuroraConfig(
         _check_fields(self)
         if not self.db_path:
             raise ConfigError("setting db_path is empty", key="db_path")
+        for name in self.worker_pools:
+            check_pool_name(name)
         if not self.enable_wal and self.durability_mode is DurabilityMode.STRICT:
             raise ConfigError(
                 "durability_mode STRICT needs the log: set enable_wal=True",
@@ -252,6 +308,21 @@ class AuroraConfig(
             raise ConfigError(f"{path} is not valid TOML: {exc}") from exc
         except msgspec.ValidationError as exc:
             raise ConfigError(f"{path}: {exc}") from exc
+
+
+def check_pool_name(name: str) -> str:
+    """Check the name of a worker pool.
+
+    Raises:
+        ConfigError: it cannot be one.
+    """
+    if not isinstance(name, str) or not _POOL_NAME.match(name):
+        raise ConfigError(
+            f"{str(name)[:60]!r} cannot be the name of a pool: it has up to 32 of a-z, "
+            "0-9, - and _",
+            key="worker_pools",
+        )
+    return name
 
 
 def _check_fields(settings: msgspec.Struct, prefix: str = "") -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "DataError",
     "InternalError",
     "InvalidFilterError",
+    "JobFailedError",
     "LaggedError",
     "LimitExceededError",
     "NotFoundError",
@@ -166,6 +167,16 @@ class QueryValidationError(DataError):
     """A query text parses but does not fit the schema. Context: ``line``, ``column``."""
 
     code = "data.query_validation"
+
+
+class JobFailedError(DataError):
+    """A job that was waited for has ended without a result.
+
+    Context: ``id``, ``status`` (``dead_letter`` or ``cancelled``), ``attempts`` and
+    ``error_type``.
+    """
+
+    code = "data.job_failed"
 
 
 class LimitExceededError(DataError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import trio
@@ -21,7 +21,15 @@ import trio
 from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
 from aurora_actors.errors import AuroraError, ProtocolError
 from aurora_actors.messages.base import Failure, Mail, Message
-from aurora_actors.messages.jobs import ClaimJobs, ReadJobStatistics, RenewLeases
+from aurora_actors.messages.jobs import (
+    AwaitJob,
+    ClaimJobs,
+    FinishJobs,
+    ReadJobStatistics,
+    RenewLeases,
+    ReportProgress,
+    WorkerGone,
+)
 from aurora_actors.messages.storage import (
     AwaitChanges,
     ChangeMatching,
@@ -40,6 +48,7 @@ from aurora_actors.messages.storage import (
     decode_storage_request,
 )
 from aurora_actors.messages.supervision import (
+    ActorGone,
     ActorReady,
     ActorSpec,
     ClientGone,
@@ -54,6 +63,8 @@ from aurora_actors.storage.warming import warm_page_cache
 __all__ = ["compile_encoded", "main", "serve", "serve_engine"]
 
 logger = logging.getLogger(__name__)
+
+_OF_WORKERS: Final = (FinishJobs, ReportProgress, WorkerGone)
 
 
 def main(spec: ActorSpec, lifeline_fd: int) -> None:
@@ -170,7 +181,9 @@ class StorageActor:
                 # What is asked after a write speaks of the state after it.
                 self._commit(calls, askers)
                 calls, askers = [], []
-                self._reply(asker, self._answer(request))
+                reply = self._answer(asker, request)
+                if reply is not None:
+                    self._reply(asker, reply)
         self._commit(calls, askers)
         self._give_jobs()
         self._wake_followers()
@@ -187,8 +200,8 @@ class StorageActor:
 
     def _answer_claims(self) -> bool:
         answers = self._engine.jobs.take_answers()
-        for waiting, claimed in answers:
-            self._channel.queue(waiting.client, waiting.request_id, claimed)
+        for answer in answers:
+            self._channel.queue(*answer)
         return bool(answers)
 
     def _follow(self, asker: _Asker, request: AwaitChanges) -> None:
@@ -243,7 +256,7 @@ class StorageActor:
             for asker, reply in zip(askers[start : start + size], replies, strict=True):
                 self._channel.queue(asker.name, asker.request_id, reply)
 
-    def _answer(self, request: StorageRequest) -> Message:
+    def _answer(self, asker: _Asker, request: StorageRequest) -> Message | None:
         try:
             match request:
                 case SyncLog():
@@ -253,8 +266,8 @@ class StorageActor:
                     return LogSynced(lsn=self._engine.lsn)
                 case ReadStatistics():
                     return Statistics(values=dict(self._engine.statistics()))
-                case RenewLeases() | ReadJobStatistics():
-                    return self._answer_about_jobs(request)
+                case RenewLeases() | ReadJobStatistics() | AwaitJob():
+                    return self._answer_about_jobs(asker, request)
                 case ForgetClient(client=client):
                     self._engine.forget_client(client)
                     return Written(lsn=0, synced=False, affected=0)
@@ -263,7 +276,11 @@ class StorageActor:
         except AuroraError as exc:
             return Failure.of(exc, self._name)
 
-    def _answer_about_jobs(self, request: RenewLeases | ReadJobStatistics) -> Message:
+    def _answer_about_jobs(
+        self, asker: _Asker, request: RenewLeases | ReadJobStatistics | AwaitJob
+    ) -> Message | None:
+        if isinstance(request, AwaitJob):
+            return self._engine.await_job(*asker, request)
         if isinstance(request, RenewLeases):
             return self._engine.jobs.renew(request)
         return self._engine.job_statistics()
@@ -282,6 +299,10 @@ class StorageActor:
                     self._engine.hold_changes(client, None)
                     self._engine.forget_client(client)
                     self._engine.jobs.lose_mailbox(client)
+                    self._engine.jobs.forget_client(client)
+                case ActorGone(name=name, cause=cause):
+                    self._channel.forget(name)
+                    self._engine.jobs.lose_mailbox(name, cause)
                 case ActorReady():
                     pass  # storage waits for nobody's answer
 
@@ -289,4 +310,7 @@ class StorageActor:
 def _call(mail: Mail, request_id: int, request: Operation) -> StorageCall:
     if isinstance(request, ChangeMatching | Commit) and request.client:
         return StorageCall(request.client, request.client_request_id, 0, request)
+    if isinstance(request, _OF_WORKERS):
+        # They say themselves which attempt they speak of; a repeat is recognised.
+        return StorageCall(mail.sender, 0, mail.floor, request)
     return StorageCall(mail.sender, request_id, mail.floor, request)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from aurora_actors.config import AuroraConfig
+from aurora_actors.messages.pools import pool_group
+from aurora_actors.messages.supervision import ActorGroup
 
-__all__ = ["PRELOAD", "RELOADS", "ActorPlan", "actor_entries"]
+__all__ = ["PRELOAD", "RELOADS", "ActorPlan", "actor_entries", "actor_groups"]
 
 RELOADS: Final = {"http": "http_gateway", "remote": "remote_gateway"}
 """Settings that may change while the tree runs, and the actor that restarts for it."""
@@ -19,6 +21,7 @@ PRELOAD: Final = (
     "aurora_actors.actors.query_executor",
     "aurora_actors.actors.index_builder",
     "aurora_actors.actors.reactive_dispatcher",
+    "aurora_actors.actors.worker_pool",
 )
 """Modules the zygote imports before it forks, so that actors share them."""
 
@@ -99,3 +102,11 @@ def actor_entries(config: AuroraConfig) -> list[ActorPlan]:
             )
         )
     return plans
+
+
+def actor_groups(config: AuroraConfig) -> list[tuple[ActorGroup, int]]:
+    """The worker pools that ``config`` asks for, with their numbers of processes."""
+    return [
+        (pool_group(name, pool, config), pool.processes)
+        for name, pool in config.worker_pools.items()
+    ]

@@ -27,7 +27,7 @@ from aurora_actors.client.requests import (
 )
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.query import ResultChunk
-from aurora_actors.messages.supervision import ReadStatus
+from aurora_actors.messages.supervision import ReadStatus, ScaleGroup
 
 __all__ = ["AsyncShell"]
 
@@ -169,7 +169,9 @@ class AsyncShell:
         """Give up a stream from anywhere, even from a finaliser."""
         self._link.drop(stream)
 
-    async def ask_tree(self, request: ReadStatus, timeout: float | None) -> Reply:
+    async def ask_tree(
+        self, request: ReadStatus | ScaleGroup, timeout: float | None
+    ) -> Reply:
         """Ask the supervisor."""
         call = self._link.ask_tree(request, self._deadline(timeout))
         return await self.result(call)

@@ -28,7 +28,7 @@ from aurora_actors.client.requests import (
 )
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.query import ResultChunk
-from aurora_actors.messages.supervision import ReadStatus
+from aurora_actors.messages.supervision import ReadStatus, ScaleGroup
 
 __all__ = ["BlockingShell"]
 
@@ -166,7 +166,9 @@ class BlockingShell:
         """Give up a stream from anywhere, even from a finaliser."""
         self._link.drop(stream)
 
-    async def ask_tree(self, request: ReadStatus, timeout: float | None) -> Reply:
+    async def ask_tree(
+        self, request: ReadStatus | ScaleGroup, timeout: float | None
+    ) -> Reply:
         """Ask the supervisor."""
         with self._lock:
             call = self._link.ask_tree(request, self._deadline(timeout))

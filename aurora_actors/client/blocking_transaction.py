@@ -13,6 +13,8 @@ from aurora_actors.client.blocking_query import (
 )
 from aurora_actors.client.builder import asked_of
 from aurora_actors.client.document import Document
+from aurora_actors.client.jobs_context import JobContext
+from aurora_actors.client.jobs_model import Job
 from aurora_actors.client.transaction import (
     Savepoint,
     Transaction,
@@ -87,6 +89,18 @@ class BlockingScope:
     ) -> BlockingQuery[Document] | BlockingQuery[M]:
         """A query that sees the transaction's own writes."""
         return BlockingQuery(self._scope.session, asked_of(collection))
+
+    def enqueue_job(self, job: Job) -> str:
+        """Enqueue a job if the transaction commits; returns its id."""
+        return run_now(self._scope.enqueue_job(job))
+
+    def enqueue_jobs(self, jobs: Iterable[Job]) -> list[str]:
+        """Enqueue jobs if the transaction commits; returns their ids."""
+        return run_now(self._scope.enqueue_jobs(jobs))
+
+    def complete_job(self, context: JobContext, result: object = None) -> None:
+        """Complete the job whose handler this is in, if the transaction commits."""
+        run_now(self._scope.complete_job(context, result))
 
     def savepoint(self) -> BlockingSavepoint:
         """A part of the transaction that can be undone: ``with tx.savepoint():``."""

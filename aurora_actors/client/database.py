@@ -17,6 +17,8 @@ from aurora_actors.client.document import Document
 from aurora_actors.client.encoding import encode, encode_fields, name_of
 from aurora_actors.client.feeds import DISPATCHER
 from aurora_actors.client.indexes import IndexHandle
+from aurora_actors.client.jobs import JobsHandle
+from aurora_actors.client.jobs_pools import PoolsHandle
 from aurora_actors.client.protocol import STORAGE
 from aurora_actors.client.query import Query
 from aurora_actors.client.receipts import Receipt, last_receipt
@@ -65,7 +67,15 @@ T = TypeVar("T")
 INDEX_BUILDER = "index_builder"
 
 
-class Aurora(AqlHandle, ListeningHandle, UpkeepHandle, TokenHandle, IndexHandle):
+class Aurora(
+    AqlHandle,
+    ListeningHandle,
+    UpkeepHandle,
+    TokenHandle,
+    IndexHandle,
+    JobsHandle,
+    PoolsHandle,
+):
     """A database: ``async with Aurora.open("myapp.db") as db``.
 
     Any number of tasks may use it at once. Every method takes ``timeout`` in seconds

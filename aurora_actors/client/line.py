@@ -9,7 +9,7 @@ from typing import Protocol
 
 from aurora_actors.client.protocol import ClientProtocol
 from aurora_actors.client.requests import Call, ResultStream
-from aurora_actors.messages.supervision import ReadStatus
+from aurora_actors.messages.supervision import ReadStatus, ScaleGroup
 
 __all__ = ["Line"]
 
@@ -39,7 +39,7 @@ class Line(Protocol):
         """Send everything that is queued, or keep it until it can be sent."""
         ...
 
-    def ask_tree(self, request: ReadStatus, deadline: float) -> Call:
+    def ask_tree(self, request: ReadStatus | ScaleGroup, deadline: float) -> Call:
         """Ask the supervisor; it answers in order."""
         ...
 

@@ -29,6 +29,7 @@ from aurora_actors.messages.supervision import (
     Attached,
     Done,
     ReadStatus,
+    ScaleGroup,
     TreeStatus,
     TreeStopping,
 )
@@ -130,7 +131,7 @@ class Link:
             self._watched[wanted[0]] = route
         route.watched = wanted
 
-    def ask_tree(self, request: ReadStatus, deadline: float) -> Call:
+    def ask_tree(self, request: ReadStatus | ScaleGroup, deadline: float) -> Call:
         """Ask the supervisor; it answers in order."""
         call = self.core.track(SUPERVISOR, request, deadline)
         self._asked.append(call)

@@ -22,7 +22,13 @@ from aurora_actors.client.session import Session, new_client_name
 from aurora_actors.config import AuroraConfig
 from aurora_actors.storage.reader import DataReader
 
-__all__ = ["Opener", "open_async", "open_blocking", "open_member"]
+__all__ = [
+    "Opener",
+    "open_async",
+    "open_blocking",
+    "open_member",
+    "open_member_blocking",
+]
 
 Opener: TypeAlias = Callable[[AuroraConfig, bool], Awaitable[Session]]
 """Opens a database; the flag says whether the tree's settings must be these."""
@@ -82,9 +88,19 @@ def _session(link: Link, running: AuroraConfig) -> Session:
     return Session(AsyncShell(link, running.request_timeout_s), reader, running)
 
 
+async def open_member_blocking(config: AuroraConfig, _compares: bool) -> Session:
+    """Join the running tree from one of its processes, for threads; never suspends."""
+    link, running = _join_tree(config)
+    return _blocking_session(link, running)
+
+
 async def open_blocking(config: AuroraConfig, compares: bool) -> Session:
     """Open for threads; never suspends."""
     link, running = _open_tree(config, compares)
+    return _blocking_session(link, running)
+
+
+def _blocking_session(link: Link, running: AuroraConfig) -> Session:
     try:
         reader = _open_reader(running)
     except BaseException:

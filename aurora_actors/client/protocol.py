@@ -53,6 +53,8 @@ from aurora_actors.messages.base import (
     Message,
     decode_envelope,
 )
+from aurora_actors.messages.jobs import JobAwaited, JobsEnqueued, JobStatistics
+from aurora_actors.messages.pools import PoolState
 from aurora_actors.messages.query import (
     CancelQuery,
     ExplainReply,
@@ -104,6 +106,10 @@ _Answer: TypeAlias = (
     | TransactionBegun
     | TransactionMarked
     | TransactionEnded
+    | JobsEnqueued
+    | JobAwaited
+    | JobStatistics
+    | PoolState
     | Failure
 )
 _answers = msgspec.msgpack.Decoder(_Answer)

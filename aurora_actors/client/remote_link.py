@@ -29,6 +29,7 @@ from aurora_actors.client.remote_stream import Dialer, RemoteStream, is_final
 from aurora_actors.client.requests import Call, ResultStream
 from aurora_actors.errors import (
     AuroraError,
+    PermissionDeniedError,
     ProtocolError,
     UsageError,
 )
@@ -45,6 +46,7 @@ from aurora_actors.messages.supervision import (
     ActorReady,
     Done,
     ReadStatus,
+    ScaleGroup,
     TreeStatus,
 )
 
@@ -119,9 +121,13 @@ class RemoteLink:
             events |= select.EPOLLOUT
         self._epoll.modify(stream.fd, events)
 
-    def ask_tree(self, request: ReadStatus, deadline: float) -> Call:
+    def ask_tree(self, request: ReadStatus | ScaleGroup, deadline: float) -> Call:
         """Ask the supervisor; it answers in order."""
         call = self.core.track(SUPERVISOR, request, deadline)
+        if isinstance(request, ScaleGroup):
+            text = "worker pools are started and scaled on the database's own machine"
+            self.core.fail(call, PermissionDeniedError(text))
+            return call
         self._asked.append(call)
         if self._stream is not None:
             self._stream.post(request)

@@ -16,13 +16,13 @@ from aurora_actors.messages.aql import AqlReply, ExecuteAql
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.indexing import AwaitIndexed
 from aurora_actors.messages.jobs import (
-    Claimed,
+    AwaitJob,
+    JobAwaited,
     JobsEnqueued,
-    JobsFinished,
     JobStatistics,
-    LeasesRenewed,
     ReadJobStatistics,
 )
+from aurora_actors.messages.pools import PoolState, ReadPool
 from aurora_actors.messages.query import Explain, ExplainReply, ResultChunk, RunQuery
 from aurora_actors.messages.reactive import Listen, Subscribed, Watch
 from aurora_actors.messages.remote import (
@@ -67,10 +67,9 @@ Reply: TypeAlias = (
     | Compacted
     | Statistics
     | JobsEnqueued
-    | JobsFinished
-    | Claimed
-    | LeasesRenewed
+    | JobAwaited
     | JobStatistics
+    | PoolState
     | Subscribed
     | AqlReply
     | ExplainReply
@@ -90,6 +89,7 @@ NO_DEADLINE: Final = float("inf")
 
 _REPEATABLE: Final = (
     AwaitIndexed
+    | AwaitJob
     | Checkpoint
     | Compact
     | DefineCollection
@@ -98,6 +98,7 @@ _REPEATABLE: Final = (
     | ReadCatalog
     | ReadDocument
     | ReadJobStatistics
+    | ReadPool
     | ReadStatistics
     | ReadStatus
     | SyncLog

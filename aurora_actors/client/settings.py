@@ -13,6 +13,7 @@ from aurora_actors.config import (
     HttpConfig,
     JobsConfig,
     RemoteConfig,
+    WorkerPoolConfig,
 )
 from aurora_actors.errors import ConfigError
 
@@ -56,6 +57,7 @@ class Settings(TypedDict, total=False):
     jobs: JobsConfig
     http: HttpConfig | None
     remote: RemoteConfig | None
+    worker_pools: dict[str, WorkerPoolConfig]
 
 
 def check_settings(names: Iterable[str]) -> None:

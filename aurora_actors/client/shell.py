@@ -19,7 +19,7 @@ from aurora_actors.client.protocol import ClientProtocol
 from aurora_actors.client.requests import Call, Reply, ResultStream, Streamed
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.query import ResultChunk
-from aurora_actors.messages.supervision import ReadStatus
+from aurora_actors.messages.supervision import ReadStatus, ScaleGroup
 
 __all__ = ["Shell"]
 
@@ -97,7 +97,9 @@ class Shell(Protocol):
         """Give up a stream from anywhere, even from a finaliser."""
         ...
 
-    async def ask_tree(self, request: ReadStatus, timeout: float | None) -> Reply:
+    async def ask_tree(
+        self, request: ReadStatus | ScaleGroup, timeout: float | None
+    ) -> Reply:
         """Ask the supervisor."""
         ...
 

@@ -111,6 +111,11 @@ def _receive_reply(opener: socket.socket, deadline: float) -> Done | Failure | N
     return reply
 
 
+def _import_path() -> str:
+    """Where this process imports from, for the pools of its configuration."""
+    return os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)
+
+
 def _spawn(path: Path, lock: int, ready: int, tree: str) -> int:
     if not sys.executable:
         raise ConfigError("sys.executable is not set: there is no Python to run")
@@ -126,7 +131,7 @@ def _spawn(path: Path, lock: int, ready: int, tree: str) -> int:
         return os.posix_spawn(
             sys.executable,
             [*command, "--db", os.fspath(path), *descriptors, "--tree", tree],
-            os.environ,
+            {**os.environ, "AURORA_IMPORT_PATH": _import_path()},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 2, log, _LOG_FLAGS, 0o600),

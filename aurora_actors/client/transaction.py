@@ -22,6 +22,8 @@ from aurora_actors.client.builder import asked_of
 from aurora_actors.client.bulk import batches_of
 from aurora_actors.client.document import Document
 from aurora_actors.client.encoding import encode, encode_all, encode_fields, name_of
+from aurora_actors.client.jobs_context import JobContext
+from aurora_actors.client.jobs_model import Job, new_job
 from aurora_actors.client.protocol import STORAGE
 from aurora_actors.client.query import Query
 from aurora_actors.client.session import Session
@@ -36,6 +38,7 @@ from aurora_actors.errors import (
     ValidationError,
 )
 from aurora_actors.messages.base import Message
+from aurora_actors.messages.jobs import FinishJobs, JobOutcome, OutcomeKind
 from aurora_actors.messages.storage import (
     Commit,
     Committed,
@@ -54,6 +57,7 @@ from aurora_actors.query.transaction import (
 )
 from aurora_actors.schema.ids import check_id
 from aurora_actors.schema.patch import encode_patch
+from aurora_actors.schema.values import encode_value
 from aurora_actors.storage.transactions import check_transaction_size, commit_size
 
 __all__ = ["Savepoint", "Transaction", "TransactionScope"]
@@ -208,6 +212,38 @@ class TransactionScope:
         )
         reply = await self._apply(request)
         return isinstance(reply, Written) and reply.affected > 0
+
+    # -------------------------------------------------------------- jobs
+    async def enqueue_job(self, job: Job) -> str:
+        """Enqueue a job if the transaction commits; returns its id."""
+        return (await self.enqueue_jobs([job]))[0]
+
+    async def enqueue_jobs(self, jobs: Iterable[Job]) -> list[str]:
+        """Enqueue jobs if the transaction commits; returns their ids."""
+        new = [new_job(job) for job in jobs]
+        session = self.session()
+        if session.cancel_point is not None:
+            await session.cancel_point()
+        with self._opened() as view:
+            return view.enqueue(new)
+
+    async def complete_job(self, context: JobContext, result: object = None) -> None:
+        """Complete the job whose handler this is in, if the transaction commits.
+
+        What the transaction writes and the job's end are one change: there is neither
+        without the other, however often the handler has to run. What the handler does
+        or returns afterwards does not count. The commit fails with ``ConflictError``
+        when the job is no longer this worker's.
+        """
+        outcome = JobOutcome(
+            id=context.job_id,
+            attempt=context.attempt,
+            kind=OutcomeKind.COMPLETED,
+            result=b"" if result is None else encode_value(result),
+        )
+        await self._apply(
+            FinishJobs(worker=context.worker, outcomes=[outcome], exact=True)
+        )
 
     # -------------------------------------------------------------- queries
     @overload

@@ -26,6 +26,7 @@ __all__ = [
     "JOBS",
     "JOB_PARTS",
     "QUEUES",
+    "AwaitJob",
     "Backoff",
     "CancelJobs",
     "ClaimJobs",
@@ -33,6 +34,7 @@ __all__ = [
     "ClaimedJob",
     "EnqueueJobs",
     "FinishJobs",
+    "JobAwaited",
     "JobOutcome",
     "JobPart",
     "JobPriority",
@@ -171,7 +173,7 @@ class ClaimJobs(Message, frozen=True, kw_only=True, tag="jobs.claim"):
         number: Counts the worker's claims, from 1.
         queues: From which queues; none is all of them.
         job_types: Of which types; none is all of them.
-        max_jobs: At most so many.
+        max_jobs: At most so many; 0 withdraws the claim that waits.
         wait_s: Answer with nothing after this time.
         lease_s: How long the worker counts as alive without a sign of life.
     """
@@ -279,11 +281,15 @@ class ReportProgress(Message, frozen=True, kw_only=True, tag="jobs.progress"):
 
 
 class RenewLeases(Message, frozen=True, kw_only=True, tag="jobs.renew"):
-    """The worker lives and runs ``jobs``; answered by :class:`LeasesRenewed`."""
+    """The worker lives and runs ``jobs``; answered by :class:`LeasesRenewed`.
+
+    The time limits of those in ``alive`` begin anew.
+    """
 
     worker: str
     jobs: list[str] = []
     lease_s: float = 30.0
+    alive: list[str] = []
 
 
 class LeasesRenewed(Message, frozen=True, kw_only=True, tag="jobs.renewed"):
@@ -373,6 +379,19 @@ class PurgeJobs(Message, frozen=True, kw_only=True, tag="jobs.purge"):
     status: str = ""
     ended_before: int | None = None
     limit: int = 10_000
+
+
+class AwaitJob(Message, frozen=True, kw_only=True, tag="jobs.await"):
+    """Answer when a job has ended, at the latest after ``wait_s`` (a long poll)."""
+
+    id: str
+    wait_s: float = 30.0
+
+
+class JobAwaited(Message, frozen=True, kw_only=True, tag="jobs.awaited"):
+    """The encoded document of a job that has ended; empty when it has not yet."""
+
+    document: bytes
 
 
 class ReadJobStatistics(Message, frozen=True, kw_only=True, tag="jobs.read_statistics"):

@@ -13,8 +13,10 @@ import msgspec
 
 from aurora_actors.messages.base import Failure, Message
 from aurora_actors.messages.jobs import (
+    AwaitJob,
     Claimed,
     ClaimJobs,
+    JobAwaited,
     JobPart,
     JobsEnqueued,
     JobsFinished,
@@ -255,6 +257,7 @@ StorageRequest: TypeAlias = (
     | AwaitChanges
     | ClaimJobs
     | RenewLeases
+    | AwaitJob
     | ReadJobStatistics
 )
 
@@ -341,6 +344,7 @@ StorageReply: TypeAlias = (
     | JobsFinished
     | Claimed
     | LeasesRenewed
+    | JobAwaited
     | JobStatistics
     | SchedulePut
     | Failure

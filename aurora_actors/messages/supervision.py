@@ -17,12 +17,15 @@ from aurora_actors.messages.base import PROTOCOL_VERSION, Failure, Message
 __all__ = [
     "ActorExited",
     "ActorForked",
+    "ActorGone",
+    "ActorGroup",
     "ActorReady",
     "ActorSpec",
     "ActorStatus",
     "ActorStopped",
     "ApplicationNotice",
     "ApplicationRequest",
+    "AskRestart",
     "Attach",
     "Attached",
     "ClientGone",
@@ -34,6 +37,7 @@ __all__ = [
     "ReadStatus",
     "Ready",
     "RestartActor",
+    "ScaleGroup",
     "ShutDown",
     "StartFailed",
     "StopTree",
@@ -58,6 +62,8 @@ class ActorSpec(Message, frozen=True, kw_only=True, tag="supervision.spec"):
         incarnation: Counts the starts of this actor, from 1.
         tree_id: Names this run of the tree.
         config: The encoded ``AuroraConfig``.
+        arguments: What the actor's group was given, encoded; empty for the others.
+        import_path: Directories from which it may import as well.
     """
 
     name: str
@@ -66,6 +72,8 @@ class ActorSpec(Message, frozen=True, kw_only=True, tag="supervision.spec"):
     incarnation: int
     tree_id: str
     config: bytes
+    arguments: bytes = b""
+    import_path: list[str] = []
 
 
 class ForkActor(Message, frozen=True, kw_only=True, tag="zygote.fork"):
@@ -135,7 +143,11 @@ class StartFailed(Message, frozen=True, kw_only=True, tag="actor.start_failed"):
     failure: Failure
 
 
-SupervisorNotice: TypeAlias = Ready | Heartbeat | StartFailed
+class AskRestart(Message, frozen=True, kw_only=True, tag="actor.ask_restart"):
+    """The actor wants to give way to a fresh process of its name, in order."""
+
+    pid: int
+    incarnation: int
 
 
 class ShutDown(Message, frozen=True, kw_only=True, tag="actor.shut_down"):
@@ -157,7 +169,15 @@ class ActorReady(Message, frozen=True, kw_only=True, tag="supervision.actor_read
     incarnation: int
 
 
-ToActor: TypeAlias = ShutDown | ClientGone | ActorReady
+class ActorGone(Message, frozen=True, kw_only=True, tag="supervision.actor_gone"):
+    """The process of an actor of a group has ended; ``cause`` is how, as a sentence."""
+
+    name: str
+    incarnation: int
+    cause: str
+
+
+ToActor: TypeAlias = ShutDown | ClientGone | ActorReady | ActorGone
 
 
 _to_actor_decoder = msgspec.msgpack.Decoder(ToActor)
@@ -199,6 +219,47 @@ class RestartActor(Message, frozen=True, kw_only=True, tag="tree.restart_actor")
     name: str
 
 
+class ActorGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Actors of one kind, ``<name>-0``, ``<name>-1``…, of which the tree can do without.
+
+    Attributes:
+        name: What their names begin with.
+        entry: ``package.module:function``.
+        order: As for other actors; must be higher than that of those.
+        grace_s: How long each may take to finish when it is told to stop.
+        arguments: What they are told when they start, encoded.
+        import_path: Directories from which they may import as well.
+    """
+
+    name: str
+    entry: str
+    order: int
+    grace_s: float
+    arguments: bytes = b""
+    import_path: list[str] = []
+
+
+class ScaleGroup(Message, frozen=True, kw_only=True, tag="tree.scale_group"):
+    """Have ``count`` actors of a group from now on; answered at once by ``Done``.
+
+    Those beyond ``count`` are told to stop and have their grace; see the status for how
+    far it is.
+
+    Attributes:
+        name: The group.
+        count: How many.
+        group: What it is; ``None`` for one that is known already. A group that has
+            actors cannot be given other arguments.
+    """
+
+    name: str
+    count: int
+    group: ActorGroup | None = None
+
+
+SupervisorNotice: TypeAlias = Ready | Heartbeat | StartFailed | AskRestart | ScaleGroup
+
+
 class StopTree(Message, frozen=True, kw_only=True, tag="tree.stop"):
     """Stop the whole tree in order."""
 
@@ -207,7 +268,9 @@ class Detach(Message, frozen=True, kw_only=True, tag="tree.detach"):
     """The application is done; the connection ends when that has been acted on."""
 
 
-ApplicationRequest: TypeAlias = Attach | ReadStatus | RestartActor | StopTree | Detach
+ApplicationRequest: TypeAlias = (
+    Attach | ReadStatus | RestartActor | ScaleGroup | StopTree | Detach
+)
 
 
 class Attached(Message, frozen=True, kw_only=True, tag="tree.attached"):

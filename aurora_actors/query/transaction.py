@@ -11,7 +11,7 @@ each add 1 to a counter do not conflict. What is one, ``query.readset`` knows.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -24,7 +24,7 @@ from aurora_actors.errors import (
     UniqueViolationError,
 )
 from aurora_actors.messages.base import Message
-from aurora_actors.messages.jobs import JobPart
+from aurora_actors.messages.jobs import JOBS, EnqueueJobs, JobPart, NewJob
 from aurora_actors.messages.query import GroupSpec, QuerySpec
 from aurora_actors.messages.storage import (
     ChangeMatching,
@@ -49,6 +49,8 @@ from aurora_actors.schema.record import record_ids
 from aurora_actors.schema.types import decode_definition
 from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.conflicts import SnapshotPresent, Validation
+from aurora_actors.storage.jobs.enqueueing import check_new_job
+from aurora_actors.storage.jobs.taken import JobsTaken
 from aurora_actors.storage.operations import Operations
 from aurora_actors.storage.overlay import Overlay
 from aurora_actors.storage.reader import CollectionInfo, Snapshot
@@ -314,6 +316,38 @@ class TransactionView:
         except BaseException:
             self.rollback(mark)
             raise
+
+    # -------------------------------------------------------------- jobs
+    def enqueue(self, jobs: Sequence[NewJob]) -> list[str]:
+        """Enqueue jobs with the commit; returns their ids, or those that stand for them.
+
+        Whether a unique key is taken, and whether the jobs exist that one waits for, is
+        seen in the snapshot; the commit conflicts if it is otherwise by then.
+
+        Raises:
+            ValidationError: one of them makes no sense.
+            NotFoundError: a job that one waits for does not exist.
+        """
+        taken = JobsTaken(self.overlay, self._own_jobs())
+        ids: list[str] = []
+        made: list[NewJob] = []
+        for job in jobs:
+            check_new_job(job)
+            holder = taken.holder(job)
+            ids.append(job.id if holder is None else holder)
+            if holder is None:
+                taken.check_waited_for(job)
+                taken.add(job)
+                made.append(job)
+        for seen in taken.seen:
+            self._reads.point(self.overlay.collection(JOBS), seen)
+        if made:
+            self._apply(EnqueueJobs(jobs=made, exact=True), covered=False)
+        return ids
+
+    def _own_jobs(self) -> list[NewJob]:
+        own = (each for each in self._operations if isinstance(each, EnqueueJobs))
+        return [job for each in own for job in each.jobs]
 
     # -------------------------------------------------------------- undo
     def savepoint(self) -> Mark:

@@ -19,6 +19,7 @@ from aurora_actors.messages.aql import ExecuteAql
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.indexing import decode_indexing_request
 from aurora_actors.messages.jobs import (
+    AwaitJob,
     CancelJobs,
     EnqueueJobs,
     LimitQueue,
@@ -146,7 +147,7 @@ def _of_storage(request: Message) -> Iterator[_Need]:
             | DeleteDocument()
         ):
             yield Role.WRITE, request.collection
-        case EnqueueJobs():
+        case EnqueueJobs() | AwaitJob():
             yield Role.WRITE, None
         case SyncLog() | ReadStatistics() | ReadJobStatistics():
             yield Role.READ, None

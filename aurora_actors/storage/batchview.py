@@ -44,6 +44,7 @@ class BatchView:
         self._changes: dict[int, bytes] = {}
         self._jobs: Overlay = {}
         self._job_counts: dict[bytes, int] = {}
+        self.ended_jobs: set[str] = set()  # those that may have: none is missing
 
     def row_of(self, id_key: bytes) -> int | None:
         """The row of the document with this key in ``ids``."""

@@ -24,7 +24,7 @@ import lmdb
 from aurora_actors.config import AuroraConfig, DurabilityMode
 from aurora_actors.errors import AuroraError, StorageFullError, UnavailableError
 from aurora_actors.messages.base import Failure, Message
-from aurora_actors.messages.jobs import JobStatistics
+from aurora_actors.messages.jobs import AwaitJob, JobAwaited, JobStatistics
 from aurora_actors.messages.storage import Compacted, Written
 from aurora_actors.storage.ageing import Ageing
 from aurora_actors.storage.compactor import Compactor
@@ -35,6 +35,7 @@ from aurora_actors.storage.environment import (
 )
 from aurora_actors.storage.jobs.changes import Surroundings
 from aurora_actors.storage.jobs.desk import Desk
+from aurora_actors.storage.jobs.rows import ended_job
 from aurora_actors.storage.jobs.service import JobClock, JobService
 from aurora_actors.storage.operations import CompilePredicate, Operations
 from aurora_actors.storage.origins import AUDITOR, Origins
@@ -247,6 +248,22 @@ class Engine:
         except StorageFullError:
             _log.warning("no room to go on with jobs")
             self._jobs_again = self._clock() + _RECLAIM_AGAIN_S
+
+    def await_job(
+        self, client: str, request_id: int, request: AwaitJob
+    ) -> JobAwaited | None:
+        """The job if it has ended; else ``None``, and the answer comes when it has.
+
+        Raises:
+            NotFoundError: there is no such job.
+        """
+        store = self._store
+        with lmdb_errors(store.data_path), store.env.begin() as txn:
+            body = ended_job(txn, store.tables, store.catalog, request.id)
+        if body is None:
+            self.jobs.await_job(client, request_id, request)
+            return None
+        return JobAwaited(document=body)
 
     def job_statistics(self) -> JobStatistics:
         """The number of jobs by queue and status."""

@@ -307,6 +307,11 @@ class Snapshot:
             return None if row is None else int.from_bytes(row, "big")
         return None
 
+    def job_row(self, entry: bytes) -> int | None:
+        """The row that an entry of ``jobs`` names: see ``storage.jobs.index``."""
+        row = self._get(entry, None, self._tables.jobs)
+        return None if row is None else int.from_bytes(row, "big")
+
     def scan(
         self, info: CollectionInfo, after_row: int = 0
     ) -> Iterator[tuple[int, memoryview]]:

@@ -36,6 +36,7 @@ from aurora_actors.messages.base import (
     Message,
 )
 from aurora_actors.messages.supervision import (
+    ActorGroup,
     ApplicationRequest,
     Attach,
     Attached,
@@ -43,6 +44,7 @@ from aurora_actors.messages.supervision import (
     Done,
     ReadStatus,
     RestartActor,
+    ScaleGroup,
     StopTree,
     TreeStatus,
 )
@@ -57,6 +59,7 @@ _FIRST_REQUEST_S: Final = 10.0
 _ACCEPT_PAUSE_S: Final = 0.05
 _QUEUED_REQUESTS: Final = 64
 _SUPERVISOR: Final = "supervisor"
+_MOST_OF_A_GROUP: Final = 999
 
 _decoder = msgspec.msgpack.Decoder(ApplicationRequest)
 
@@ -77,6 +80,9 @@ class TreeControl(Protocol):
 
     async def restart(self, name: str) -> Failure | None:
         """Restart one actor and wait until it is ready again."""
+
+    def scale(self, name: str, count: int, group: ActorGroup | None) -> None:
+        """Have so many actors of a group from now on."""
 
     def stop(self) -> None:
         """Begin to stop the tree in order."""
@@ -245,6 +251,8 @@ class AttachServer:
                 return self._control.status(self.clients)
             case RestartActor(name=name):
                 return await self._control.restart(name) or Done()
+            case ScaleGroup(name=name, count=count, group=group):
+                return self._scale(name, count, group)
             case StopTree():
                 connection.peer.post(Done())
                 self._control.stop()
@@ -254,6 +262,14 @@ class AttachServer:
                 return None
             case _:
                 assert_never(request)
+
+    def _scale(self, name: str, count: int, group: ActorGroup | None) -> Message:
+        if not MAILBOX_NAME.match(f"{name}-{_MOST_OF_A_GROUP}"):
+            raise UsageError(f"{name[:60]!r} is no name of a group of actors")
+        if not 0 <= count <= _MOST_OF_A_GROUP:
+            raise UsageError(f"a group has up to {_MOST_OF_A_GROUP} actors")
+        self._control.scale(name, count, group)
+        return Done()
 
     async def _attach(self, connection: _Connection, request: Attach) -> Message:
         if request.version != PROTOCOL_VERSION:

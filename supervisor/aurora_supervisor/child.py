@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import signal
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, Protocol, TypeAlias
 
 from aurora_actors.messages.base import Failure
-from aurora_actors.messages.supervision import Heartbeat
+from aurora_actors.messages.supervision import ActorGroup, Heartbeat
+from aurora_supervisor.policy import ActorExit
 
 __all__ = [
     "Announce",
@@ -22,7 +24,9 @@ __all__ = [
     "ChildPlan",
     "Finished",
     "Fork",
+    "GroupPlan",
     "Instruction",
+    "Lost",
     "Signal",
     "StartZygote",
     "Started",
@@ -50,6 +54,15 @@ class ChildPlan(Protocol):
     @property
     def grace_s(self) -> float:
         """How long it may take to finish when it is told to stop."""
+
+
+class GroupPlan(NamedTuple):
+    """The plan of one actor of a group."""
+
+    name: str
+    entry: str
+    order: int
+    grace_s: float
 
 
 class State(Enum):
@@ -106,6 +119,15 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """Tell the actors that the process of one of a group has ended."""
+
+    name: str
+    incarnation: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class StartZygote:
     """Start a new zygote, by exec."""
 
@@ -128,7 +150,15 @@ class Finished:
 
 
 Instruction: TypeAlias = (
-    Fork | Signal | AskToStop | Announce | StartZygote | Started | Stopping | Finished
+    Fork
+    | Signal
+    | AskToStop
+    | Announce
+    | Lost
+    | StartZygote
+    | Started
+    | Stopping
+    | Finished
 )
 
 
@@ -144,6 +174,9 @@ class Child:
         halted_at: Since when it is stopped by a signal.
         doom: Why the supervisor killed it, if it did.
         collateral: Its zygote died, so its end says nothing about itself.
+        group: What it is one of, if the tree can do without it.
+        retired: It is to end for good.
+        exits: For one of a group: how it has ended before.
     """
 
     plan: ChildPlan
@@ -159,6 +192,9 @@ class Child:
     terminated: bool = False
     collateral: bool = False
     last_beat: Heartbeat | None = None
+    group: ActorGroup | None = None
+    retired: bool = False
+    exits: deque[ActorExit] = field(default_factory=lambda: deque(maxlen=32))
 
     @property
     def name(self) -> str:

@@ -10,6 +10,9 @@ forked when its time has come and all children of a lower order are ready. It ho
 the first start, for a crash and after the loss of the zygote alike. The order of stop
 is the reverse: an order is told to stop when all higher ones have stopped.
 
+Groups of actors come and go while the tree runs. Nobody waits for one of them to be
+ready, and however often one ends, the tree goes on.
+
 The kill ladder of a child that is told to stop: ``ShutDown``, its grace, SIGTERM,
 ``term_grace_s``, SIGKILL. A child that hangs or stays stopped by a signal is killed
 without ceremony: it could not answer.
@@ -23,9 +26,15 @@ import signal
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from aurora_actors.errors import TreeDownError, UnavailableError
+from aurora_actors.errors import TreeDownError, UnavailableError, UsageError
 from aurora_actors.messages.base import Failure
-from aurora_actors.messages.supervision import Heartbeat, Ready, StartFailed
+from aurora_actors.messages.supervision import (
+    ActorGroup,
+    AskRestart,
+    Heartbeat,
+    Ready,
+    StartFailed,
+)
 from aurora_supervisor.child import (
     Announce,
     AskToStop,
@@ -33,7 +42,9 @@ from aurora_supervisor.child import (
     ChildPlan,
     Finished,
     Fork,
+    GroupPlan,
     Instruction,
+    Lost,
     Signal,
     Started,
     StartZygote,
@@ -41,7 +52,13 @@ from aurora_supervisor.child import (
     Stopping,
     Timing,
 )
-from aurora_supervisor.policy import ActorExit, GiveUp, RestartPolicy, decide
+from aurora_supervisor.policy import (
+    ActorExit,
+    GiveUp,
+    RestartPolicy,
+    decide,
+    delay_after,
+)
 
 __all__ = ["TreeMachine"]
 
@@ -63,6 +80,7 @@ class TreeMachine:
         self.stopping = False
         self.finished = False
         self.failure: Failure | None = None
+        self._groups: dict[str, ActorGroup] = {}
         self._policy = policy
         self._timing = timing
         # Only the window matters, and a decision needs one more than the limit.
@@ -176,9 +194,18 @@ class TreeMachine:
     ) -> Sequence[Instruction]:
         """An actor cannot start, and says that trying again would not help."""
         child = self._speaker(name, notice.incarnation)
-        if child is not None and not self.stopping:
+        if child is not None and not self.stopping and child.group is None:
             child.pid = notice.pid
             self._begin_stop(notice.failure)
+        return self._advance(now)
+
+    def give_way(
+        self, now: float, name: str, notice: AskRestart
+    ) -> Sequence[Instruction]:
+        """An actor wants to be replaced by a fresh process."""
+        child = self._speaker(name, notice.incarnation)
+        if child is not None and child.state is State.READY:
+            return self.restart(now, name)
         return self._advance(now)
 
     # -------------------------------------------------------------- commands
@@ -200,6 +227,59 @@ class TreeMachine:
         """Judge exits by ``policy`` from now on."""
         self._policy = policy
         self._exits = deque(self._exits, maxlen=policy.max_restarts + 8)
+
+    def scale(
+        self, now: float, name: str, count: int, group: ActorGroup | None = None
+    ) -> Sequence[Instruction]:
+        """Have ``count`` actors of a group from now on.
+
+        Raises:
+            UsageError: the group is not known, or has actors and other arguments.
+        """
+        known = self._groups.get(name)
+        if group is not None and known != group:
+            if known is not None and self._is_other(known, group):
+                raise UsageError(
+                    f"{name} runs with other settings; stop it first", group=name
+                )
+            known = group
+        if known is None:
+            raise UsageError(f"there is no {name} to scale; start it first", group=name)
+        self._groups[name] = known
+        if not self.stopping:
+            self._retire(now, name, count)
+            for number in range(count):
+                self._enlist(now, f"{name}-{number}", known)
+        return self._advance(now)
+
+    def _is_other(self, known: ActorGroup, group: ActorGroup) -> bool:
+        """Whether actors run that another description would not fit."""
+        if (known.entry, known.arguments) == (group.entry, group.arguments):
+            return False
+        children = self.children.values()
+        return any(child.group is known and not child.retired for child in children)
+
+    def _retire(self, now: float, name: str, count: int) -> None:
+        for child in self.children.values():
+            if child.group is None or child.group.name != name:
+                continue
+            if int(child.name.rpartition("-")[2]) >= count and not child.retired:
+                child.retired = True
+                if child.state in (State.READY, State.STARTING):
+                    self._tell_to_stop(child, now)
+
+    def _enlist(self, now: float, name: str, group: ActorGroup) -> None:
+        child = self.children.get(name)
+        if child is not None:
+            if child.group is None:
+                raise UsageError(f"an actor is called {name}", group=group.name)
+            child.retired = False
+            child.group = group
+            return
+        plan = GroupPlan(name, group.entry, group.order, group.grace_s)
+        children = [*self.children.values(), Child(plan, due=now, group=group)]
+        children.sort(key=lambda each: each.plan.order)
+        self.children = {each.name: each for each in children}
 
     def stop(self, now: float, failure: Failure | None = None) -> Sequence[Instruction]:
         """Stop the whole tree in order; ``failure`` is why, unless it was asked to."""
@@ -255,6 +335,8 @@ class TreeMachine:
         lived_s, was_ready = now - child.forked_at, child.state is State.READY
         told, collateral = child.state is State.STOPPING, child.collateral
         child.pid = 0
+        if child.group is not None:
+            self._out.append(Lost(child.name, child.incarnation, cause))
         if self.stopping:
             child.state = State.STOPPED
             return
@@ -263,7 +345,11 @@ class TreeMachine:
             return
         logger.error("actor ended", extra={"actor": child.name, "cause": cause})
         exit_ = ActorExit(child.name, now, lived_s, was_ready, cause)
-        child.due = now + self._delay_or_give_up(exit_, now)
+        if child.group is not None:
+            child.exits.append(exit_)
+            child.due = now + delay_after(child.exits, self._policy)
+        else:
+            child.due = now + self._delay_or_give_up(exit_, now)
 
     def _delay_or_give_up(self, exit_: ActorExit, now: float) -> float:
         self._exits.append(exit_)
@@ -301,6 +387,9 @@ class TreeMachine:
             self._advance_stop(now)
         elif self._zygote_since is not None:
             self._advance_start(now)
+        for child in [c for c in self.children.values() if c.retired]:
+            if child.state in (State.BACKOFF, State.STOPPED):
+                del self.children[child.name]
         out, self._out = self._out, []
         return out
 
@@ -309,9 +398,11 @@ class TreeMachine:
         for child in self.children.values():
             if child.plan.order > unready:
                 return
-            if child.state is State.BACKOFF and child.due <= now:
+            if child.state is State.BACKOFF and child.due <= now and not child.retired:
                 child.begin(now)
                 self._out.append(Fork(child.name, child.incarnation))
+            if child.group is not None:
+                continue  # nobody waits for it
             if child.state is not State.READY or child.collateral:
                 unready = child.plan.order
         if not self.started and unready == math.inf:

@@ -6,6 +6,8 @@ that doubles; the longest delay is such that an actor that ends at once, always,
 reaches the limit of restarts within half the window. When more than ``max_restarts``
 restarts fall into ``window_s`` the tree gives up, and so it does when an actor ends
 :data:`START_ATTEMPTS` times without ever having been ready while the tree starts.
+Actors of a group are not counted: the tree can do without them, and those that run the
+application's code end for its reasons.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ __all__ = [
     "Restart",
     "RestartPolicy",
     "decide",
+    "delay_after",
 ]
 
 START_ATTEMPTS: Final = 3
@@ -92,10 +95,11 @@ def decide(
             f"more than {policy.max_restarts} restarts within {policy.window_s:g} s; "
             f"at last {last.cause}"
         )
-    return Restart(_delay(own, policy))
+    return Restart(delay_after(own, policy))
 
 
-def _delay(own: Sequence[ActorExit], policy: RestartPolicy) -> float:
+def delay_after(own: Sequence[ActorExit], policy: RestartPolicy) -> float:
+    """How long to wait before an actor starts again; ``own`` are its exits so far."""
     quick = 0
     for entry in reversed(own):
         if entry.lived_s >= _STABLE_S or own[-1].at - entry.at > policy.window_s:

@@ -43,6 +43,7 @@ from aurora_actors.location import (
 )
 from aurora_actors.messages.base import PROTOCOL_VERSION, Failure
 from aurora_actors.messages.framing import FrameReader
+from aurora_actors.messages.supervision import ActorGroup
 from aurora_supervisor.child import ChildPlan
 from aurora_supervisor.exits import ExitStatus
 from aurora_supervisor.journal import Journal, LogFormat, LogHandler
@@ -226,11 +227,11 @@ def _run(
         reloads=_reloads(options.tree_module),
     )
     try:
-        plans = _plans(options.tree_module, config)
+        plans, groups = _plans(options.tree_module, config)
         # What was imported stays; the collector need not look at it again.
         gc.freeze()
         gc.enable()
-        return trio.run(_publish_and_run, config, plans, options.zygote, around)
+        return trio.run(_publish_and_run, config, plans, groups, options.zygote, around)
     except Exception as exc:  # one exit for every defect, told to whoever waits
         logger.exception("the supervisor failed")
         failure = Failure.of(_as_error(exc), "supervisor")
@@ -255,10 +256,11 @@ def _as_error(exc: Exception) -> AuroraError:
 async def _publish_and_run(
     config: AuroraConfig,
     plans: Sequence[ChildPlan],
+    groups: Sequence[tuple[ActorGroup, int]],
     zygote: ZygoteProcess,
     around: Surroundings,
 ) -> Failure | None:
-    tree = Tree(config, plans, zygote, around)
+    tree = Tree(config, plans, zygote, around, groups)
     published = PublishedTree(
         pid=os.getpid(),
         tree_id=around.tree_id,
@@ -269,13 +271,17 @@ async def _publish_and_run(
     return await tree.run(lambda: publish(config.path, published))
 
 
-def _plans(tree_module: str, config: AuroraConfig) -> list[ChildPlan]:
+def _plans(
+    tree_module: str, config: AuroraConfig
+) -> tuple[list[ChildPlan], list[tuple[ActorGroup, int]]]:
+    """The tree's actors, and its groups of actors, if it has such."""
     try:
         module = importlib.import_module(tree_module)
         plans: list[ChildPlan] = list(module.actor_entries(config))
+        groups = getattr(module, "actor_groups", None)
+        return plans, [] if groups is None else list(groups(config))
     except (ImportError, AttributeError) as exc:
         raise ConfigError(f"{tree_module} describes no tree: {exc}") from exc
-    return plans
 
 
 def _withdraw(path: Path, given: Standalone | None) -> None:

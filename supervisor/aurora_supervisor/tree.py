@@ -27,14 +27,18 @@ from aurora_actors.messages.base import Failure, Mail, Message
 from aurora_actors.messages.supervision import (
     ActorExited,
     ActorForked,
+    ActorGone,
+    ActorGroup,
     ActorReady,
     ActorSpec,
     ActorStopped,
+    AskRestart,
     Attached,
     ClientGone,
     Done,
     Heartbeat,
     Ready,
+    ScaleGroup,
     ShutDown,
     StartFailed,
     SupervisorNotice,
@@ -52,6 +56,7 @@ from aurora_supervisor.child import (
     Finished,
     Fork,
     Instruction,
+    Lost,
     Signal,
     Started,
     StartZygote,
@@ -90,6 +95,7 @@ class Tree:
         plans: Sequence[ChildPlan],
         zygote: ZygoteProcess,
         around: Surroundings,
+        groups: Sequence[tuple[ActorGroup, int]] = (),
     ) -> None:
         self.config = config
         self._around = around
@@ -101,6 +107,8 @@ class Tree:
             RestartPolicy(config.max_restarts, config.restart_window_s),
             self._timing,
         )
+        for group, count in groups:
+            self._machine.scale(0.0, group.name, count, group)
         self._processes = Processes(
             zygote, around.runtime_dir, around.tree_module, around.journal
         )
@@ -248,8 +256,19 @@ class Tree:
                     self._apply(machine.heartbeat(now, name, notice))
                 case StartFailed():
                     self._apply(machine.start_failed(now, name, notice))
+                case AskRestart():
+                    self._apply(machine.give_way(now, name, notice))
+                case ScaleGroup(name=group, count=count):
+                    self._scale_for(name, group, count)
                 case _:
                     assert_never(notice)
+
+    def _scale_for(self, actor: str, group: str, count: int) -> None:
+        """One of a group says how many of them there should be."""
+        try:
+            self.scale(group, count, None)
+        except UsageError as exc:
+            logger.warning("refused", extra={"actor": actor, "reason": exc.message})
 
     async def _tick(self) -> None:
         while True:
@@ -284,6 +303,11 @@ class Tree:
                 self._mailbox.post(name, 0, ShutDown(grace_s=grace_s))
             case Announce(name=name, incarnation=incarnation):
                 self._announce(name, incarnation)
+            case Lost(name=name, incarnation=incarnation, cause=cause):
+                self._tell_actors(
+                    ActorGone(name=name, incarnation=incarnation, cause=cause), name
+                )
+                self._change()
             case StartZygote():
                 return self._start_zygote()
             case Started():
@@ -301,13 +325,17 @@ class Tree:
         # The predecessor's socket, and what was queued for it, are not for this one.
         self._mailbox.forget(name)
         Path(mailbox_path(around.runtime_dir, name)).unlink(missing_ok=True)
+        child = self._machine.children[name]
+        group = child.group
         spec = ActorSpec(
             name=name,
-            entry=self._machine.children[name].plan.entry,
+            entry=child.plan.entry,
             runtime_dir=around.runtime_dir,
             incarnation=incarnation,
             tree_id=around.tree_id,
             config=self._encoded_config,
+            arguments=b"" if group is None else group.arguments,
+            import_path=[] if group is None else group.import_path,
         )
         self._nursery.start_soon(self._processes.fork(spec).run)
 
@@ -396,6 +424,11 @@ class Tree:
                 return self._machine.failure or Failure.of(error, _NAME)
             await self._changed.wait()
         return None
+
+    def scale(self, name: str, count: int, group: ActorGroup | None) -> None:
+        """Have so many actors of a group from now on."""
+        self._apply(self._machine.scale(trio.current_time(), name, count, group))
+        self._change()
 
     def stop(self) -> None:
         """Begin to stop the tree in order."""

@@ -230,6 +230,7 @@ def _die_with_parent(parent: int) -> None:
 def _run(spec: ActorSpec, lifeline_fd: int) -> int:
     """Run the actor's entry point; returns the exit status of the process."""
     module, _, function = spec.entry.partition(":")
+    sys.path += [folder for folder in spec.import_path if folder not in sys.path]
     try:
         getattr(importlib.import_module(module), function)(spec, lifeline_fd)
     except SystemExit as exc:

@@ -36,7 +36,7 @@ from aurora_actors.messages.jobs import (
 )
 from aurora_actors.messages.schedules import SCHEDULE_PARTS, SchedulePart
 from aurora_actors.messages.storage import Written
-from aurora_actors.schema.record import pack_record
+from aurora_actors.schema.record import pack_record, record_id
 from aurora_actors.schema.values import encode_document
 from aurora_actors.storage.jobs.desk import Desk
 from aurora_actors.storage.jobs.document import (
@@ -63,6 +63,7 @@ from aurora_actors.storage.jobs.machine import (
     end_attempt,
     lose_worker,
     retry,
+    start as begin,
     time_out,
 )
 from aurora_actors.storage.jobs.rows import FoundJob, find_job, own_collection, put_job
@@ -73,6 +74,7 @@ from aurora_actors.storage.writeset import WriteSet
 __all__ = ["JobChanges", "Surroundings"]
 
 _MAX_NOTE: Final = 1_000
+_UNHANDLED_AT_ONCE: Final = 200
 _ALL: Final = "*"
 
 
@@ -264,6 +266,30 @@ class JobChanges:
             self._put(batch, found)
         endings.settle()
 
+    def fail_unhandled(self, batch: WriteSet, lane: bytes) -> None:
+        """Fail what is due in a lane whose type no worker has a handler for."""
+        now = self._now()
+        endings = self._endings(batch, now)
+        for key in list(islice(batch.lane(lane, ()), _UNHANDLED_AT_ONCE)):
+            if lane[-1] and int.from_bytes(key[-16:-8], "big") > to_micros(now):
+                break
+            found = find_job(batch, "", row_of_key(key))
+            if found is None:
+                continue
+            begin(found.job, "", 0, now)
+            outcome = JobOutcome(
+                id="",
+                attempt=found.job.attempt,
+                kind=OutcomeKind.FAILED,
+                error_type="UnknownHandler",
+                error=f"no worker has a handler for {found.job.job_type!r}",
+            )
+            end_attempt(found.job, outcome, now, self._chance(), self._retention)
+            if found.job.status in ENDED:
+                endings.add(found.job)
+            self._put(batch, found._replace(id=record_id(found.record)))
+        endings.settle()
+
     # -------------------------------------------------------------- management
     def _cancel(self, batch: WriteSet, request: CancelJobs) -> Written:
         start, now, changed = batch.lsn, self._now(), 0
@@ -315,7 +341,7 @@ class JobChanges:
                 return
             found = find_job(batch, "", row_of_key(key))
             if found is not None:
-                yield found._replace(id=_id_of(found.record))
+                yield found._replace(id=record_id(found.record))
 
     def _set_queue(
         self, batch: WriteSet, request: PauseQueue | ResumeQueue | LimitQueue
@@ -377,10 +403,6 @@ class JobChanges:
                 batch.forget_unique_job(found.row, unique_entry(found.job.unique_key))
         endings.settle()
         return len(removed)
-
-
-def _id_of(record: bytes) -> str:
-    return record[13 : 13 + record[8]].decode()
 
 
 def _ended_before(found: FoundJob, moment: int) -> bool:

@@ -32,7 +32,7 @@ from aurora_actors.storage.jobs.records import job_of
 from aurora_actors.storage.jobs.rows import put_job
 from aurora_actors.storage.writeset import WriteSet
 
-__all__ = ["Claiming", "Given"]
+__all__ = ["Claiming", "Given", "ready_lanes"]
 
 _log = logging.getLogger(__name__)
 _MAX_AT_ONCE: Final = 4_096
@@ -57,7 +57,7 @@ class Given(NamedTuple):
     more: bool
 
 
-def _ready_lanes(batch: WriteSet) -> dict[bytes, Lane]:
+def ready_lanes(batch: WriteSet) -> dict[bytes, Lane]:
     """All lanes that hold jobs, found by stepping from one to the next."""
     lanes: dict[bytes, Lane] = {}
     for lane in batch.ready_jobs():
@@ -93,7 +93,7 @@ class Claiming:
         self._batch = batch
         self._collection = collection
         self._desk = desk
-        self._lanes = _ready_lanes(batch)
+        self._lanes = ready_lanes(batch)
         self._now = now
         self._micros = to_micros(now)
         self._ageing = int(ageing_s * 1_000_000)

@@ -15,7 +15,15 @@ from typing import Final, NamedTuple
 from aurora_actors.messages.jobs import ClaimJobs, LeasesRenewed, RenewLeases
 from aurora_actors.storage.jobs.document import JobDocument, QueueDocument
 
-__all__ = ["Bucket", "Desk", "Held", "WaitingClaim", "mailbox_of"]
+__all__ = [
+    "Awaiting",
+    "Bucket",
+    "Desk",
+    "Held",
+    "HeldJobs",
+    "WaitingClaim",
+    "mailbox_of",
+]
 
 DEFAULT_LEASE_S: Final = 30.0
 _OVERTIME_S: Final = 5.0
@@ -31,6 +39,7 @@ class Held(NamedTuple):
         attempt: Which attempt.
         claim: The number of the claim that gave it out.
         limit: When its time is over, with some time for the worker to say so itself.
+        limit_s: Its time, from its beginning or its last sign of life.
         cancel: The worker is to cancel it.
     """
 
@@ -40,7 +49,50 @@ class Held(NamedTuple):
     attempt: int
     claim: int
     limit: float
+    limit_s: float
     cancel: bool
+
+
+class HeldJobs(dict[str, Held]):
+    """The jobs that run, by id; found by worker and counted by queue as well.
+
+    Changed by setting and popping single entries only.
+
+    Attributes:
+        by_worker: The same by worker; only workers that hold some.
+        by_queue: How many there are of each queue.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_worker: dict[str, dict[str, Held]] = {}
+        self.by_queue: dict[str, int] = {}
+
+    def __setitem__(self, job_id: str, held: Held) -> None:
+        if job_id in self:
+            self.pop(job_id)
+        super().__setitem__(job_id, held)
+        self.by_worker.setdefault(held.worker, {})[job_id] = held
+        self.by_queue[held.queue] = self.by_queue.get(held.queue, 0) + 1
+
+    def pop(self, job_id: str, _default: Held | None = None) -> Held | None:  # type: ignore[override]  # as the journal calls it
+        """Remove a job, if it is there."""
+        held = super().pop(job_id, None)
+        if held is not None:
+            mine = self.by_worker[held.worker]
+            del mine[job_id]
+            if not mine:
+                del self.by_worker[held.worker]
+            self.by_queue[held.queue] -= 1
+        return held
+
+
+class Awaiting(NamedTuple):
+    """Somebody who waits for a job to end."""
+
+    client: str
+    request_id: int
+    until: float
 
 
 class WaitingClaim(NamedTuple):
@@ -72,29 +124,34 @@ class Desk:
         waiting: The claims that wait, by worker.
         stale: There may be something to give out that was not tried.
         told: Jobs to be cancelled that their workers have been told of.
+        awaited: Who waits for the end of a job, by its id.
+        handled: The types of jobs for which there was a worker since storage started.
+        unhandled: Since when jobs of a type wait for which there was none.
     """
 
     clock: Callable[[], float]
     leases: dict[str, float] = field(default_factory=dict)
-    held: dict[str, Held] = field(default_factory=dict)
+    held: HeldJobs = field(default_factory=HeldJobs)
     queues: dict[str, QueueDocument] = field(default_factory=dict)
     buckets: dict[str, Bucket] = field(default_factory=dict)
     waiting: dict[str, WaitingClaim] = field(default_factory=dict)
     stale: bool = True
     told: set[str] = field(default_factory=set)
+    awaited: dict[str, list[Awaiting]] = field(default_factory=dict)
+    handled: set[str] = field(default_factory=set)
+    unhandled: dict[str, float] = field(default_factory=dict)
 
     def hold(self, job: JobDocument, row: int) -> Held:
         """What is to be remembered of a job that runs from now on."""
-        limit = math.inf
-        if job.timeout_s > 0:
-            limit = self.clock() + job.timeout_s + _OVERTIME_S
+        limit_s = job.timeout_s + _OVERTIME_S if job.timeout_s > 0 else math.inf
         return Held(
             row,
             job.queue,
             job.worker or "",
             job.attempt,
             job.claim,
-            limit,
+            self.clock() + limit_s,
+            limit_s,
             job.cancel_requested,
         )
 
@@ -118,6 +175,11 @@ class Desk:
             elif held.cancel:
                 cancel.append(job_id)
                 self.told.add(job_id)
+        for job_id in request.alive:
+            held = self.held.get(job_id)
+            if held is not None and held.worker == request.worker:
+                limit = self.clock() + held.limit_s
+                self.held[job_id] = held._replace(limit=limit)
         return LeasesRenewed(cancel=cancel, lost=lost)
 
     def expired(self) -> list[str]:
@@ -132,14 +194,14 @@ class Desk:
 
     def workers_of(self, name: str) -> list[str]:
         """The workers that ``name`` means: one, or all that a mailbox has been."""
-        known = {held.worker for held in self.held.values()} | self.leases.keys()
+        known = self.held.by_worker.keys() | self.leases.keys()
         return [
             worker for worker in known if worker == name or mailbox_of(worker) == name
         ]
 
     def jobs_of(self, worker: str) -> list[str]:
         """The jobs that a worker holds."""
-        return [job_id for job_id, held in self.held.items() if held.worker == worker]
+        return list(self.held.by_worker.get(worker, ()))
 
     def forget(self, worker: str) -> None:
         """The worker is gone, and holds nothing any more."""
@@ -150,8 +212,8 @@ class Desk:
         """The worker's jobs that are to be cancelled, which it was not told yet."""
         return [
             job_id
-            for job_id, held in self.held.items()
-            if held.cancel and held.worker == worker and job_id not in self.told
+            for job_id, held in self.held.by_worker.get(worker, {}).items()
+            if held.cancel and job_id not in self.told
         ]
 
     # -------------------------------------------------------------- limits
@@ -167,7 +229,7 @@ class Desk:
             return 0, math.inf
         allowed, wait = math.inf, math.inf
         if settings.concurrency is not None:
-            running = sum(held.queue == queue for held in self.held.values())
+            running = self.held.by_queue.get(queue, 0)
             allowed = max(0, settings.concurrency - running)
         if settings.rate is not None:
             tokens = self.tokens(queue, settings.rate, settings.period_s)

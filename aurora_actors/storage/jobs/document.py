@@ -23,6 +23,7 @@ __all__ = [
     "ENDED",
     "FAILED",
     "JOBS_DEFINITION",
+    "NO_RESULT",
     "PENDING",
     "QUEUES_DEFINITION",
     "RUNNING",
@@ -71,6 +72,10 @@ class JobError(msgspec.Struct, frozen=True, omit_defaults=True):
     error_type: str = ""
     traceback: str = ""
     worker: str = ""
+
+
+NO_RESULT: Final = msgspec.Raw(b"")
+"""No result: a field of its own type, because a raw value is never null to msgspec."""
 
 
 class JobDocument(msgspec.Struct, omit_defaults=True):
@@ -145,7 +150,7 @@ class JobDocument(msgspec.Struct, omit_defaults=True):
     cancel_requested: bool = False
     progress: float | None = None
     note: str | None = None
-    result: msgspec.Raw | None = None
+    result: msgspec.Raw = NO_RESULT
     error: str | None = None
     errors: list[JobError] | None = None
 

@@ -28,6 +28,7 @@ from aurora_actors.storage.jobs.document import (
     COMPLETED,
     DEAD_LETTER,
     FAILED,
+    NO_RESULT,
     PENDING,
     RUNNING,
     WAITING,
@@ -82,7 +83,7 @@ def end_attempt(
     """The worker says how the attempt has ended; ``chance`` is below 1."""
     match outcome.kind:
         case OutcomeKind.COMPLETED:
-            job.result = msgspec.Raw(outcome.result) if outcome.result else None
+            job.result = msgspec.Raw(outcome.result) if outcome.result else NO_RESULT
             job.progress = None
             _end(job, COMPLETED, now, retention)
         case OutcomeKind.CANCELLED:

@@ -11,15 +11,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from aurora_actors.config import AuroraConfig
+from aurora_actors.messages.base import Message
 from aurora_actors.messages.jobs import (
     JOBS,
     QUEUES,
+    AwaitJob,
     Claimed,
     ClaimedJob,
     ClaimJobs,
+    JobAwaited,
     JobStatistics,
     LeasesRenewed,
     QueueStatistics,
@@ -29,20 +32,39 @@ from aurora_actors.schema.record import record_body, record_id
 from aurora_actors.storage.catalog import Catalog
 from aurora_actors.storage.environment import Tables, Transaction
 from aurora_actors.storage.jobs.changes import JobChanges
-from aurora_actors.storage.jobs.claiming import Claiming
-from aurora_actors.storage.jobs.desk import Desk, WaitingClaim, mailbox_of
-from aurora_actors.storage.jobs.document import QueueDocument, decode_queue, to_micros
+from aurora_actors.storage.jobs.claiming import Claiming, ready_lanes
+from aurora_actors.storage.jobs.desk import Awaiting, Desk, WaitingClaim, mailbox_of
+from aurora_actors.storage.jobs.document import (
+    ENDED,
+    QueueDocument,
+    decode_queue,
+    to_micros,
+)
 from aurora_actors.storage.jobs.index import COUNT, RUNS, parse_count, row_of_key
 from aurora_actors.storage.jobs.records import job_of
 from aurora_actors.storage.jobs.rows import find_job, own_collection
 from aurora_actors.storage.layout import collection_prefix, row_key
 from aurora_actors.storage.writeset import WriteSet
 
-__all__ = ["JobClock", "JobService"]
+__all__ = ["Answer", "JobClock", "JobService"]
 
 _LOOK_EVERY_S: Final = 0.25
 _REMOVED_AT_ONCE: Final = 1_000
 _EMPTY: Final = Claimed(jobs=[])
+_NOT_YET: Final = JobAwaited(document=b"")
+
+
+class Answer(NamedTuple):
+    """What is to be said, and to whom."""
+
+    client: str
+    request_id: int
+    message: Message
+
+
+def answer_to(waiting: WaitingClaim, claimed: Claimed) -> Answer:
+    """The answer to a claim."""
+    return Answer(waiting.client, waiting.request_id, claimed)
 
 
 class JobClock:
@@ -96,8 +118,9 @@ class JobService:
         self._next_removal = self._clock() + self._config.cleanup_interval_seconds
         self._repeats: list[WaitingClaim] = []
         self._lost: dict[str, str] = {}
-        self._replies: list[tuple[WaitingClaim, Claimed]] = []
-        self._answered: list[tuple[WaitingClaim, Claimed]] = []
+        self._replies: list[Answer] = []
+        self._answered: list[Answer] = []
+        self._next_expiry = math.inf
         self._given = self._passes = 0
 
     # -------------------------------------------------------------- opening
@@ -136,10 +159,11 @@ class JobService:
             if other != worker:
                 self._lost[other] = "another worker has taken its place"
         desk.renew(worker, claim.lease_s)
+        desk.handled.update(claim.job_types)
         waiting = WaitingClaim(client, request_id, claim, self._clock() + claim.wait_s)
-        if any(
-            held.worker == worker and held.claim == claim.number
-            for held in desk.held.values()
+        mine = desk.held.by_worker.get(worker, {})
+        if claim.max_jobs == 0 or any(
+            held.claim == claim.number for held in mine.values()
         ):
             desk.waiting.pop(worker, None)
             self._repeats.append(waiting)
@@ -151,13 +175,13 @@ class JobService:
         """Renew a worker's lease."""
         return self._desk.answer_renewal(request)
 
-    def lose_mailbox(self, mailbox: str) -> None:
-        """A process is gone, and whatever workers it was."""
+    def lose_mailbox(self, mailbox: str, cause: str = "") -> None:
+        """A process is gone, and whatever workers it was; ``cause`` says how it ended."""
         for worker in self._desk.workers_of(mailbox):
-            self._lost[worker] = "its process has gone"
+            self._lost[worker] = cause or "its process has gone"
 
-    def take_answers(self) -> list[tuple[WaitingClaim, Claimed]]:
-        """The claims that have been answered, each once."""
+    def take_answers(self) -> list[Answer]:
+        """What is to be said to whom, each once."""
         answered, self._answered = self._answered, []
         return answered
 
@@ -171,10 +195,52 @@ class JobService:
         if now >= self._next_removal:
             self._remove(batch, now)
         self._changes.schedules.run(batch)
-        if not (desk.waiting or self._repeats):
-            return
-        if desk.stale or batch.has_job_changes or now >= self._next_claims:
+        if (desk.waiting or self._repeats) and (
+            desk.stale or batch.has_job_changes or now >= self._next_claims
+        ):
             self._serve(batch, now)
+        if desk.awaited and (batch.ended_jobs or now >= self._next_expiry):
+            self._announce(batch, now)
+
+    def _announce(self, batch: WriteSet, now: float) -> None:
+        """Answer those who wait for jobs that have ended, or for too long."""
+        awaited = self._desk.awaited
+        for job_id in batch.ended_jobs & awaited.keys():
+            found = find_job(batch, job_id)
+            if found is not None and found.job.status in ENDED:
+                answer = JobAwaited(document=bytes(record_body(found.record)))
+                self._replies += [
+                    Answer(each.client, each.request_id, answer)
+                    for each in awaited[job_id]
+                ]
+                batch.note(awaited, job_id, None)
+        if now < self._next_expiry:
+            return
+        for job_id, waiting in list(awaited.items()):
+            left = [each for each in waiting if each.until > now]
+            if len(left) < len(waiting):
+                batch.note(awaited, job_id, left or None)
+                self._replies += [
+                    Answer(each.client, each.request_id, _NOT_YET)
+                    for each in waiting
+                    if each.until <= now
+                ]
+        times = (each.until for some in awaited.values() for each in some)
+        self._next_expiry = min(times, default=math.inf)
+
+    def await_job(self, client: str, request_id: int, request: AwaitJob) -> None:
+        """Remember who waits for a job that has not ended."""
+        until = self._clock() + max(request.wait_s, 0.0)
+        waiting = self._desk.awaited.setdefault(request.id, [])
+        waiting.append(Awaiting(client, request_id, until))
+        self._next_expiry = min(self._next_expiry, until)
+
+    def forget_client(self, client: str) -> None:
+        """Nobody of this name waits for jobs any more."""
+        for job_id, waiting in list(self._desk.awaited.items()):
+            waiting[:] = [each for each in waiting if each.client != client]
+            if not waiting:
+                del self._desk.awaited[job_id]
 
     def _look(self, batch: WriteSet, now: float) -> None:
         """Workers and attempts whose time is over."""
@@ -189,6 +255,23 @@ class JobService:
             self._changes.end_overdue(batch, overdue)
         if desk.told:
             desk.told &= desk.held.keys()
+        if self._config.unknown_handler_s and desk.leases and desk.handled:
+            self._fail_unhandled(batch, now)
+
+    def _fail_unhandled(self, batch: WriteSet, now: float) -> None:
+        """Fail what waits for a handler that no worker has ever had."""
+        desk = self._desk
+        lanes = {
+            lane: about.job_type
+            for lane, about in ready_lanes(batch).items()
+            if about.job_type not in desk.handled
+        }
+        desk.unhandled = {
+            job_type: desk.unhandled.get(job_type, now) for job_type in lanes.values()
+        }
+        for lane, job_type in lanes.items():
+            if now - desk.unhandled[job_type] >= self._config.unknown_handler_s:
+                self._changes.fail_unhandled(batch, lane)
 
     def _remove(self, batch: WriteSet, now: float) -> None:
         removed = self._changes.remove_expired(batch, _REMOVED_AT_ONCE)
@@ -198,11 +281,11 @@ class JobService:
     def _serve(self, batch: WriteSet, now: float) -> None:
         desk = self._desk
         replies = self._replies
-        replies += [(each, self._again(batch, each)) for each in self._repeats]
+        replies += [answer_to(each, self._again(batch, each)) for each in self._repeats]
         collection = own_collection(batch)
         moment = self._now()
         given = Claiming(batch, collection, desk, moment, self._config.ageing_s).run()
-        replies += given.replies
+        replies += [answer_to(*each) for each in given.replies]
         for waiting, claimed in given.replies:
             batch.note(desk.waiting, waiting.claim.worker, None)
             self._given += len(claimed.jobs)
@@ -214,7 +297,7 @@ class JobService:
                 desk.told.update(cancel)
                 batch.note(desk.waiting, waiting.claim.worker, None)
                 answer = Claimed(jobs=[], cancel=cancel) if cancel else _EMPTY
-                replies.append((waiting, answer))
+                replies.append(answer_to(waiting, answer))
         due = math.inf if given.due is None else (given.due - to_micros(moment)) / 1e6
         self._desk.stale = given.more
         self._next_claims = min(now + min(due, given.wait_s), until)
@@ -223,8 +306,9 @@ class JobService:
         """What a claim was given that is asked again."""
         claim = repeat.claim
         jobs = []
-        for job_id, held in self._desk.held.items():
-            if held.worker == claim.worker and held.claim == claim.number:
+        mine = self._desk.held.by_worker.get(claim.worker, {})
+        for job_id, held in mine.items():
+            if held.claim == claim.number:
                 found = find_job(batch, job_id, held.row)
                 if found is not None:
                     body = bytes(record_body(found.record))
@@ -256,6 +340,8 @@ class JobService:
             moments.append(self._next_look)
         if desk.waiting:
             moments.append(self._next_claims)
+        if desk.awaited:
+            moments.append(self._next_expiry)
         return max(0.0, min(moments) - now)
 
     # -------------------------------------------------------------- numbers

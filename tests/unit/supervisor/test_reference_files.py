@@ -12,13 +12,20 @@ import msgspec
 import pytest
 from aurora_supervisor.exits import ExitStatus
 
-from aurora_actors.config import AuroraConfig, HttpConfig, JobsConfig, RemoteConfig
+from aurora_actors.config import (
+    AuroraConfig,
+    HttpConfig,
+    JobsConfig,
+    RemoteConfig,
+    WorkerPoolConfig,
+)
 
 CONFIG = Path(__file__).parents[3] / "config"
 REFERENCE = (CONFIG / "aurora.toml").read_text(encoding="utf-8")
 TABLES = {
     "": AuroraConfig,
     "jobs": JobsConfig,
+    "worker_pools.mail": WorkerPoolConfig,
     "http": HttpConfig,
     "remote": RemoteConfig,
 }
@@ -27,7 +34,7 @@ TABLES = {
 
 def sections() -> dict[str, str]:
     """The text of each table of the reference file, commented out or not."""
-    name, *rest = re.split(r"^(?:# )?\[([a-z_]+)\]\n", REFERENCE, flags=re.MULTILINE)
+    name, *rest = re.split(r"^(?:# )?\[([a-z_.]+)\]\n", REFERENCE, flags=re.MULTILINE)
     return {"": name, **dict(zip(rest[::2], rest[1::2], strict=True))}
 
 
@@ -36,7 +43,7 @@ FIELDS = {
     (table, field.name): field
     for table, struct in TABLES.items()
     for field in msgspec.structs.fields(struct)
-    if field.name not in TABLES
+    if field.name not in {*TABLES, "worker_pools"}
 }
 
 REQUIRED = {

@@ -1,0 +1,357 @@
+"""What one worker process holds, and what it has to say about it to storage.
+
+The brain of the worker pool actor: no sockets, no loop, one thread. It asks for as many
+jobs as it has room for, one claim at a time, and says how they ended, one request at a
+time, so that what ends meanwhile goes along with the next.
+
+Short jobs are claimed ahead: as many as the process gets done in about
+``_AHEAD_S``, so that it need not wait for storage in between. Those that have to wait
+here longer than expected, because one before them takes its time, are given back.
+
+Invariants: every job that was claimed is in ``waiting``, in ``running``, or among the
+outcomes that storage has not confirmed; each gets one outcome.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from aurora_actors.config import WorkerPoolConfig
+from aurora_actors.jobs.handlers import Handler
+from aurora_actors.jobs.run import Reason, Run
+from aurora_actors.messages.jobs import (
+    Claimed,
+    ClaimJobs,
+    FinishJobs,
+    JobOutcome,
+    JobProgress,
+    RenewLeases,
+    ReportProgress,
+)
+from aurora_actors.storage.jobs.document import decode_job
+
+__all__ = ["Worker"]
+
+_AHEAD_S: Final = 0.02
+_MOST_AHEAD: Final = 256
+_GIVE_BACK_S: Final = 0.25
+_GIVE_UP_S: Final = 2.0
+_REPORT_EVERY_S: Final = 0.1
+_SMOOTHING: Final = 0.1
+_OUTCOMES_AT_ONCE: Final = 1_000
+
+
+class Worker:
+    """One worker: the jobs it holds and what is to be said about them.
+
+    Args:
+        name: The worker's own name, which nobody had before.
+        config: The pool's settings.
+        handlers: What it can run.
+        clock: Seconds, monotonic.
+
+    Attributes:
+        running: The runs that hosts have.
+        waiting: Jobs that wait for a free place here.
+        draining: No more jobs are claimed or begun.
+        tainted: A handler was given up that may still go on.
+        ended: How many runs have ended here.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: WorkerPoolConfig,
+        handlers: Mapping[str, Handler],
+        clock: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self._config = config
+        self._handlers = handlers
+        self._types = sorted(handlers)
+        self._clock = clock
+        self.running: dict[str, Run] = {}
+        self.waiting: deque[Run] = deque()
+        self.draining = self.tainted = False
+        self.ended = self.refused = 0
+        self._outcomes: list[JobOutcome] = []
+        self._reports: dict[str, JobProgress] = {}
+        self._alive: set[str] = set()
+        self._claim: ClaimJobs | None = None
+        self._claims = 0
+        self._is_finishing = False
+        self._typical_s = math.inf
+        self._next_report = 0.0
+        self._next_renewal = clock() + config.lease_s / 3
+
+    @property
+    def job_types(self) -> list[str]:
+        """What it can run."""
+        return self._types
+
+    # -------------------------------------------------------------- claiming
+    @property
+    def ahead(self) -> int:
+        """How many jobs are claimed beyond those that can run at once."""
+        concurrency = self._config.concurrency
+        if self._typical_s * _MOST_AHEAD <= _AHEAD_S * concurrency:
+            return _MOST_AHEAD
+        return int(_AHEAD_S * concurrency / self._typical_s)
+
+    def next_claim(self) -> ClaimJobs | None:
+        """The claim that is to be sent now, if any."""
+        if self._claim is not None or self.draining or not self._types:
+            return None
+        held = len(self.running) + len(self.waiting)
+        ahead = self.ahead
+        room = self._config.concurrency + ahead - held
+        if room < max(1, ahead // 2):
+            return None
+        return self._new_claim(room)
+
+    def withdrawal(self) -> ClaimJobs | None:
+        """What takes back the claim that is under way, if there is one."""
+        return None if self._claim is None else self._new_claim(0)
+
+    def _new_claim(self, room: int) -> ClaimJobs:
+        self._claims += 1
+        self._claim = ClaimJobs(
+            worker=self.name,
+            number=self._claims,
+            queues=self._config.queues,
+            job_types=self._types,
+            max_jobs=room,
+            wait_s=self._config.poll_interval_s,
+            lease_s=self._config.lease_s,
+        )
+        return self._claim
+
+    @property
+    def is_claiming(self) -> bool:
+        """Whether a claim is under way."""
+        return self._claim is not None
+
+    def claimed(self, claim: ClaimJobs, answer: Claimed) -> list[Run]:
+        """Take what a claim has brought; returns runs that are to be cancelled."""
+        if self._claim is not None and claim.number == self._claim.number:
+            self._claim = None
+        now = self._clock()
+        for claimed in answer.jobs:
+            if claimed.id in self.running:
+                continue  # the answer to a claim that was sent twice
+            job = decode_job(claimed.document)
+            handler = self._handlers.get(job.job_type)
+            if handler is not None:
+                self.waiting.append(Run(claimed, job, handler, now))
+        if self.draining:
+            self._give_back(self.waiting)
+        return self.to_cancel(answer.cancel)
+
+    def to_cancel(self, ids: Iterable[str]) -> list[Run]:
+        """The runs of these jobs, which are to be cancelled."""
+        found = []
+        wanted = set(ids)
+        for run in [r for r in self.waiting if r.id in wanted]:
+            run.reason = Reason.CANCELLED
+            self.waiting.remove(run)
+            run.was_interrupted()
+            self._note(run)
+        for job_id in wanted:
+            running = self.running.get(job_id)
+            if running is not None and running.reason is None:
+                found.append(self._interrupt(running, Reason.CANCELLED))
+        return found
+
+    # -------------------------------------------------------------- running
+    def startable(self) -> list[Run]:
+        """The runs to be begun now."""
+        runs: list[Run] = []
+        free = self._config.concurrency - len(self.running)
+        if self.draining:
+            return runs
+        while self.waiting and free > 0:
+            run = self.waiting.popleft()
+            self.running[run.id] = run
+            runs.append(run)
+            free -= 1
+        return runs
+
+    def done(self, run: Run) -> None:
+        """A host has finished a run."""
+        if self.running.get(run.id) is not run:
+            return  # given up before
+        del self.running[run.id]
+        self.ended += 1
+        took_s = self._clock() - run.started_at if run.started_at else 0.0
+        if self._typical_s == math.inf:
+            self._typical_s = took_s
+        else:
+            self._typical_s += _SMOOTHING * (took_s - self._typical_s)
+        self._note(run)
+
+    def _note(self, run: Run) -> None:
+        if run.outcome is not None and run.reason is not Reason.LOST:
+            self._outcomes.append(run.outcome)
+
+    def _interrupt(self, run: Run, reason: Reason) -> Run:
+        run.reason = reason
+        run.interrupted_at = self._clock()
+        return run
+
+    def report(self, run: Run, fraction: float | None, note: str) -> None:
+        """A handler says how far it is; from any thread."""
+        self._reports[run.id] = JobProgress(
+            id=run.id, attempt=run.attempt, fraction=fraction, note=note
+        )
+
+    def alive(self, run: Run) -> None:
+        """A handler says that it goes on; from any thread."""
+        run.deadline = self._clock() + run.limit_s
+        self._alive.add(run.id)
+
+    # -------------------------------------------------------------- time
+    def overdue(self) -> list[Run]:
+        """Look at the clock; returns the runs that are to be interrupted now.
+
+        Those that were and have not ended are given up: they have their outcome.
+        """
+        now = self._clock()
+        interrupted = []
+        for run in list(self.running.values()):
+            if run.reason is None:
+                if now >= run.deadline:
+                    interrupted.append(self._interrupt(run, Reason.TIMEOUT))
+            elif now >= run.interrupted_at + _GIVE_UP_S:
+                self._give_up(run)
+        if self.waiting and now >= self.waiting[0].queued_at + _GIVE_BACK_S:
+            self._typical_s = max(self._typical_s, _GIVE_BACK_S)
+            self._give_back(self.waiting)
+        return interrupted
+
+    def _give_up(self, run: Run) -> None:
+        del self.running[run.id]
+        self.tainted = True
+        run.was_interrupted()
+        self._note(run)
+
+    def _give_back(self, runs: deque[Run]) -> None:
+        while runs:
+            run = runs.popleft()
+            run.release()
+            self._note(run)
+
+    def next_look(self) -> float:
+        """When :meth:`overdue` or :meth:`renewal` has something to do."""
+        moments = [
+            run.deadline if run.reason is None else run.interrupted_at + _GIVE_UP_S
+            for run in self.running.values()
+        ]
+        if self.waiting:
+            moments.append(self.waiting[0].queued_at + _GIVE_BACK_S)
+        if self.running or self.waiting:
+            moments.append(self._next_renewal)
+        if self._reports or self._alive:
+            moments.append(self._next_report)
+        return min(moments, default=math.inf)
+
+    # -------------------------------------------------------------- ending
+    def drain(self) -> None:
+        """Claim and begin nothing more; what has not begun goes back."""
+        self.draining = True
+        self._give_back(self.waiting)
+
+    def end_all(self) -> list[Run]:
+        """The time to drain is over: all runs are to be interrupted, and go back."""
+        return [
+            self._interrupt(run, Reason.SHUTDOWN)
+            for run in self.running.values()
+            if run.reason is None
+        ]
+
+    def give_up_all(self) -> None:
+        """Give back even what has not ended."""
+        for run in list(self.running.values()):
+            self._give_up(run)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held, and all that was has been confirmed."""
+        return not (
+            self.running
+            or self.waiting
+            or self._outcomes
+            or self._is_finishing
+            or self._claim is not None
+        )
+
+    # -------------------------------------------------------------- saying
+    def next_finish(self) -> FinishJobs | None:
+        """How runs have ended that storage was not told of, if it is to be told now."""
+        if not self._outcomes or self._is_finishing:
+            return None
+        now, later = (
+            self._outcomes[:_OUTCOMES_AT_ONCE],
+            self._outcomes[_OUTCOMES_AT_ONCE:],
+        )
+        self._outcomes = later
+        self._is_finishing = True
+        self._renewed()
+        return FinishJobs(worker=self.name, outcomes=now)
+
+    def confirmed(self, accepted: Iterable[bool]) -> int:
+        """Storage has answered; returns how many outcomes it has refused."""
+        self._is_finishing = False
+        refused = sum(not each for each in accepted)
+        self.refused += refused
+        return refused
+
+    def not_confirmed(self, request: FinishJobs) -> None:
+        """Storage could not take outcomes: they are sent again."""
+        self._is_finishing = False
+        self._outcomes[:0] = request.outcomes
+
+    def next_report(self) -> ReportProgress | None:
+        """What handlers have said, if it is time to pass it on."""
+        now = self._clock()
+        if not self._reports or now < self._next_report:
+            return None
+        reports, self._reports = self._reports, {}
+        self._next_report = now + _REPORT_EVERY_S
+        still = [each for job_id, each in reports.items() if job_id in self.running]
+        return ReportProgress(worker=self.name, reports=still) if still else None
+
+    def renewal(self) -> RenewLeases | None:
+        """What keeps the lease, if it is time for that."""
+        now = self._clock()
+        alive = bool(self._alive) and now >= self._next_report
+        if not alive and (
+            now < self._next_renewal or not (self.running or self.waiting)
+        ):
+            return None
+        told, self._alive = self._alive, set()
+        self._renewed()
+        self._next_report = now + _REPORT_EVERY_S
+        held = [*self.running, *(run.id for run in self.waiting)]
+        return RenewLeases(
+            worker=self.name,
+            jobs=held,
+            lease_s=self._config.lease_s,
+            alive=sorted(told),
+        )
+
+    def _renewed(self) -> None:
+        self._next_renewal = self._clock() + self._config.lease_s / 3
+
+    def lost(self, ids: Iterable[str]) -> list[Run]:
+        """Jobs that are this worker's no more; returns runs to be interrupted."""
+        wanted = set(ids)
+        for run in [r for r in self.waiting if r.id in wanted]:
+            self.waiting.remove(run)
+        return [
+            self._interrupt(run, Reason.LOST)
+            for run in self.running.values()
+            if run.id in wanted and run.reason is None
+        ]
