@@ -15,6 +15,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import resource
 import socket
 from pathlib import Path
 from typing import Final
@@ -47,7 +48,14 @@ _HOUSEKEEPING_S: Final = 3600.0
 
 def main(spec: ActorSpec, lifeline_fd: int) -> None:
     """Run the gateway; the entry point the supervisor starts."""
+    _raise_descriptor_limit()
     run_actor(spec, lifeline_fd, serve)
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection is a descriptor: take as many as the system grants."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def serve(context: ActorContext) -> None:

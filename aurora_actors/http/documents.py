@@ -32,6 +32,7 @@ from aurora_actors.http.wire import (
     document_out,
     encode_json,
     etag_of,
+    flag_of,
     object_of,
 )
 from aurora_actors.schema.patch import (
@@ -70,13 +71,12 @@ async def list_documents(asked: Asked) -> Response:
     """The documents that a query matches, or a page of them."""
     collection, request = asked.collection(Role.READ), asked.request
     fields = await _fields(asked.db, collection)
-    given = request.query_params
     query = query_of(asked.db, request, collection, fields)
     found = await query.collect()
     body: dict[str, object] = {
         "documents": [document_out(document, fields) for document in found]
     }
-    if given.get("count", "").lower() in {"1", "true"}:
+    if flag_of(request, "count"):
         body["count"] = await matching(asked.db, request, collection, fields).count()
     return answer(body)
 

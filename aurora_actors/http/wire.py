@@ -22,6 +22,7 @@ __all__ = [
     "document_out",
     "encode_json",
     "etag_of",
+    "flag_of",
     "number_of",
     "object_of",
 ]
@@ -30,6 +31,7 @@ Fields: TypeAlias = Mapping[str, FieldDefinition]
 
 encode_json = msgspec.json.Encoder().encode
 _JSON_TYPES: Final = ("application/json", "application/merge-patch+json", "")
+_FLAGS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
 def answer(
@@ -79,6 +81,18 @@ def document_in(body: object, fields: Fields) -> dict[str, object]:
 def etag_of(document: Document) -> str:
     """The version of a document: the change that wrote it."""
     return f'"{document.lsn}"'
+
+
+def flag_of(request: Request, name: str) -> bool:
+    """A yes or no among the query parameters; no when it is not there.
+
+    Raises:
+        HTTPException: it is neither.
+    """
+    text = request.query_params.get(name, "false").lower()
+    if text not in _FLAGS:
+        raise HTTPException(400, f"{name} must be true or false")
+    return _FLAGS[text]
 
 
 def number_of(

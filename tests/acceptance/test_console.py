@@ -5,6 +5,7 @@ Needs Chromium, which continuous integration installs; no browser is downloaded.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -300,7 +301,7 @@ CHECKS = (
     if (seen(e) && !(e.textContent.trim() || e.getAttribute("aria-label"))) wrong.push("no name: " + e.outerHTML);
   }
   const levels = [...document.querySelectorAll("h1, h2, h3")].map((e) => e.tagName);
-  if (levels.filter((each) => each === "H1").length !== 1) wrong.push("headings: " + levels);
+  if (levels.filter((each) => each === "H1").length !== 1 && !document.querySelector(".login")) wrong.push("headings: " + levels);
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const colour = (text) => {
     canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = text; canvas.fillRect(0, 0, 1, 1);
@@ -332,31 +333,29 @@ CHECKS = (
 ).strip()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+def checked(page: Page, place: str) -> None:
+    """Look at a page in both themes and at both widths."""
+    for theme, width in itertools.product(("light", "dark"), (390, 1280)):
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate(CHECKS) == [], (place, theme, width)
+
+
 def test_every_view_is_labelled_legible_and_fits(
-    browser: Browser, served: Served, people: None, theme: str, width: int
+    visit: Visit, served: Served, people: None
 ):
-    visit = Visit(
-        browser,
-        served,
-        viewport={"width": width, "height": 844},
-        color_scheme=theme,
-        reduced_motion="reduce",
-    )
     page = visit.page
     page.goto(visit.base)
-    assert page.evaluate(CHECKS.replace("!== 1", "> 1")) == [], "log-in"
+    checked(page, "log-in")
     visit.log_in(served.token)
     for view in VIEWS:
         visit.view(view)
         expect(page.locator("main h1")).to_be_visible()
         expect(page.get_by_text("Loading")).to_have_count(0)
-        assert page.evaluate(CHECKS) == [], view
+        checked(page, view)
     visit.view("collections/people")
     page.get_by_role("button", name="New document").click()
-    assert page.evaluate(CHECKS) == [], "editor"
-    visit.close()
+    checked(page, "editor")
 
 
 def test_views_are_reached_by_keyboard_alone(visit: Visit, served: Served):
