@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crashes import recovery, strict
+from indexing import indexing
 from limits import Limits, measure_limits
 from live import fan_out, latency, matching
 from report import Report
@@ -23,6 +24,7 @@ WORKLOADS: dict[str, Callable[[Path, Limits, Report], None]] = {
     "inserts": single_inserts,
     "concurrent": concurrent_inserts,
     "scans": scans,
+    "indexing": indexing,
     "strict": strict,
     "recovery": recovery,
     "live_latency": latency,
