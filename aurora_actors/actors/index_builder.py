@@ -7,8 +7,9 @@ single commits of a busy writer are taken together, and asks to be woken again. 
 wait (small column segments, merging) is done when nothing has come for a while.
 
 Storage keeps the changes that the builder has not seen, up to ten times
-``change_retention``: that is the room for bursts. A builder that falls behind further
-builds everything anew from the documents, while queries do without it.
+``change_retention``: that is the room for bursts. When half of it is used up, storage
+lets writers wait a little after each turn. A builder that falls behind further all the
+same builds everything anew from the documents, while queries do without it.
 
 Invariants:
 
@@ -194,6 +195,10 @@ class BuilderActor:
                 while more and trio.current_time() < end:
                     more = self._builder.step(snapshot)
                     await trio.lowlevel.checkpoint()
+            if more:
+                # Storage is to know how far behind we are.
+                self._follower.ask(self._builder.lsn)
+                self._channel.flush()
 
     async def _rest(self) -> None:
         """Wait to be woken; do what has been waiting when nobody does."""

@@ -136,7 +136,11 @@ class StorageActor:
     async def serve(self) -> None:
         """Serve the mailbox until the supervisor says to shut down."""
         while not self._stopping:
+            before = self._engine.lsn
             self._turn(await self._channel.receive())
+            # Meanwhile the mailbox fills up, and its senders wait.
+            if pause := self._engine.pause_s(self._engine.lsn - before):
+                await trio.sleep(pause)
 
     async def keep_house(self) -> None:
         """Sync the log, take checkpoints and trim when the engine says it is time."""

@@ -406,6 +406,10 @@ class Engine:
         if self._origins is not None and consumer == AUDITOR and lsn is not None:
             self._origins.done = lsn
 
+    def pause_s(self, written: int) -> float:
+        """How long writers are to wait after ``written`` changes; see ``History``."""
+        return self._store.history.pause_s(self.lsn, written)
+
     def statistics(self) -> dict[str, int | float]:
         """Counters since the engine was opened, and sizes as they are."""
         store, upkeep, log = self._store, self._upkeep, self._store.log

@@ -3,7 +3,8 @@
 The rule: the last ``change_retention`` changes (a tenth of it in ``LOW_SPACE``), and
 besides all after the last checkpoint and all that a registered consumer has not yet
 reached; but never more than ten times the retention, so that a consumer that is stuck
-cannot fill the disk: it finds the history it needs gone and starts anew. Trimming is
+cannot fill the disk: it finds the history it needs gone and starts anew. Before it
+comes to that, from half of this room on, writers are slowed down. Trimming is
 done in the batches' own transactions, some records at a time. What is too old leaves
 between the batches (see ``storage.ageing``). Storage process only.
 """
@@ -23,6 +24,10 @@ _U64: Final = struct.Struct(">Q")
 # Not each batch touches the table's first page.
 _SLACK: Final = 128
 _STUCK_FACTOR: Final = 10
+# From here on writers wait, so that they are no faster than a builder of indexes is.
+_BEHIND_FACTOR: Final = 5
+_SECONDS_EACH: Final = 1 / 40_000
+_LONGEST_PAUSE_S: Final = 0.25
 
 
 class History:
@@ -62,6 +67,17 @@ class History:
             self._holds.pop(consumer, None)
         else:
             self._holds[consumer] = lsn
+
+    def pause_s(self, lsn: int, written: int) -> float:
+        """How long writers are to wait after ``written`` changes.
+
+        Nothing, unless a consumer has fallen behind by half of what is kept for it. One
+        that is stuck, and has lost its history, is not waited for.
+        """
+        behind, stuck = _BEHIND_FACTOR * self._keep, _STUCK_FACTOR * self._keep
+        if any(behind < lsn - held <= stuck for held in self._holds.values()):
+            return min(_LONGEST_PAUSE_S, written * _SECONDS_EACH)
+        return 0.0
 
     def _needed(self) -> int:
         """The oldest LSN that somebody needs."""

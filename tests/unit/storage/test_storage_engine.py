@@ -363,6 +363,24 @@ def test_old_changes_are_trimmed_to_the_retention(database, requests):
         assert len(list(snap.changes(first - 1))) == 2001 - first + 1
 
 
+def test_writers_wait_for_a_consumer_far_behind_but_not_for_one_that_is_stuck(database):
+    database.open(change_retention=100)
+    database.define()
+    engine = database.engine
+    assert engine.pause_s(1000) == 0
+    engine.hold_changes("index", 0)
+    database.insert(**{f"d{n}": {} for n in range(400)})
+    assert engine.pause_s(1000) == 0
+    database.insert(**{f"e{n}": {} for n in range(200)})
+    assert 0 < engine.pause_s(100) < engine.pause_s(1000) < engine.pause_s(10**9) < 1
+    engine.hold_changes("index", engine.lsn - 10)
+    assert engine.pause_s(1000) == 0
+    engine.hold_changes("index", 0)
+    database.insert(**{f"f{n}": {} for n in range(600)})
+    assert engine.pause_s(1000) == 0
+    engine.hold_changes("index", None)
+
+
 def test_changes_after_the_checkpoint_or_held_by_a_consumer_are_kept(database):
     database.open(change_retention=100)
     database.define()
