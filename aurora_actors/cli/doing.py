@@ -12,6 +12,7 @@ import msgspec
 
 from aurora_actors import blocking
 from aurora_actors.cli.looking import DAMAGED, existing, finding_lines
+from aurora_actors.cli.opening import opened
 from aurora_actors.cli.output import Output, pairs, size_text
 from aurora_actors.client.importing import ImportReport
 from aurora_actors.client.maintenance import run_task_blocking
@@ -92,7 +93,7 @@ def repair(given: argparse.Namespace, output: Output) -> int:
 # ------------------------------------------------------------------ the running tree
 def compact(given: argparse.Namespace, output: Output) -> int:
     """Give free pages back to the system."""
-    with blocking.open(existing(given.path)) as db:
+    with opened(given.path) as db:
         done = db.compact()
     line = (
         f"{size_text(done.before_bytes)} before, {size_text(done.after_bytes)} after, "
@@ -104,7 +105,7 @@ def compact(given: argparse.Namespace, output: Output) -> int:
 
 def checkpoint(given: argparse.Namespace, output: Output) -> int:
     """Take a checkpoint."""
-    with blocking.open(existing(given.path)) as db:
+    with opened(given.path) as db:
         lsn = db.checkpoint(timeout=given.timeout)
     output.result({"lsn": lsn}, [f"everything up to LSN {lsn} is safe"])
     return 0
@@ -149,11 +150,12 @@ def _export_to_stdout(task: Export, output: Output) -> ExportReport:
 
 def import_(given: argparse.Namespace, output: Output) -> int:
     """Insert the documents of a file."""
-    path = existing(given.path)
-    if given.file == _STANDARD and not given.format:
-        raise UsageError("say with --format what the standard input is")
+    if given.file == _STANDARD and (given.resume or not given.format):
+        raise UsageError(
+            "say with --format what the standard input is; it cannot be resumed"
+        )
     file = "/dev/stdin" if given.file == _STANDARD else given.file
-    with blocking.open(path) as db:
+    with opened(given.path) as db:
         if given.create:
             _create(db, given.collection)
         report = db.import_collection(
@@ -161,6 +163,7 @@ def import_(given: argparse.Namespace, output: Output) -> int:
             file,
             format=given.format,
             on_error="skip" if given.skip_errors else "stop",
+            resume=f"{file}.aurora-import" if given.resume else None,
             progress=output.progress,
         )
     output.result(report, _import_lines(report))

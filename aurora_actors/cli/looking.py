@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from aurora_actors import blocking
+from aurora_actors.cli.opening import existing, opened
 from aurora_actors.cli.output import Output, pairs, size_text, table
 from aurora_actors.client.launch import connect_running
 from aurora_actors.client.maintenance import run_task_blocking
-from aurora_actors.errors import ProtocolError, UnavailableError
+from aurora_actors.errors import ProtocolError
 from aurora_actors.messages.supervision import ReadStatus, TreeStatus
 from aurora_actors.schema.types import SYSTEM_PREFIX
 from aurora_actors.storage.findings import CheckReport, Finding
@@ -24,18 +23,6 @@ __all__ = ["check", "collections", "existing", "finding_lines", "stats", "status
 NOT_RUNNING: Final = 3
 DAMAGED: Final = 4
 _MAX_SIZE_GB: Final = 1024
-
-
-def existing(text: str) -> Path:
-    """The database directory that ``text`` names; never made by looking at it.
-
-    Raises:
-        UnavailableError: there is no database.
-    """
-    path = Path(text).expanduser().absolute()
-    if not (path / "checkpoint").exists() and not any(path.glob("data*.mdb")):
-        raise UnavailableError(f"there is no database at {path}", path=str(path))
-    return path
 
 
 # ------------------------------------------------------------------ status
@@ -93,7 +80,7 @@ def _alarms(found: TreeStatus) -> list[str]:
 # ------------------------------------------------------------------ stats
 def stats(given: argparse.Namespace, output: Output) -> int:
     """Show the counters of every process; starts the database if it is stopped."""
-    with blocking.open(existing(given.path)) as db:
+    with opened(given.path) as db:
         found = db.stats()
     lines = []
     for actor, values in found.items():

@@ -13,15 +13,22 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
+from aurora_actors.cli import verbs
+from aurora_actors.cli.command import (
+    COLLECTION as _COLLECTION,
+    PATH as _PATH,
+    Command as _Command,
+    argument as _argument,
+)
 from aurora_actors.cli.output import Output
 from aurora_actors.errors import AuroraError, UsageError
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
 
 Work: TypeAlias = Callable[[argparse.Namespace, Output], int]
-_FORMATS: Final = ("jsonl", "json", "csv")
+_FORMATS: Final = ("jsonl", "json", "csv", "parquet")
 _EXIT_CODES: Final = """\
 exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 the database is not running
 (status); 4 damage was found, or something had to be left out (check, repair, import)."""
@@ -34,35 +41,6 @@ is a line under its name. With --json all of it is one object. A subscription gi
 line for each event."""
 
 
-class _Argument(NamedTuple):
-    names: tuple[str, ...]
-    options: dict[str, object]
-
-
-def _argument(*names: str, **options: object) -> _Argument:
-    return _Argument(names, options)
-
-
-class _Command(NamedTuple):
-    """One verb.
-
-    Attributes:
-        work: What does it: ``module:function``.
-        text: What it does, in a sentence.
-        example: One use of it.
-        arguments: What it takes besides what all take.
-        more: What else there is to say.
-    """
-
-    work: str
-    text: str
-    example: str
-    arguments: Sequence[_Argument]
-    more: str = ""
-
-
-_PATH: Final = _argument("path", help="the database directory")
-_COLLECTION: Final = _argument("collection", help="the collection")
 _TOKEN: Final = _argument("name", help="what the token is called")
 _OVERWRITE: Final = _argument(
     "--overwrite", action="store_true", help="replace the file if it exists"
@@ -169,6 +147,11 @@ _COMMANDS: Final[dict[str, _Command]] = {
                 help="make the collection, open to any field, if there is none",
             ),
             _argument(
+                "--resume",
+                action="store_true",
+                help="keep how far it is in FILE.aurora-import, and go on from there",
+            ),
+            _argument(
                 "--skip-errors",
                 action="store_true",
                 help="leave out documents that do not fit, and report them",
@@ -243,6 +226,8 @@ _COMMANDS: Final[dict[str, _Command]] = {
         [_PATH, _TOKEN],
     ),
 }
+COMMANDS: Final[dict[str, _Command]] = {**_COMMANDS, **verbs.COMMANDS}
+"""All verbs, by name."""
 
 
 class _ShowVersion(argparse.Action):
@@ -258,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     given = _parser().parse_args(arguments)
     name = f"{given.command} {given.verb}" if "verb" in given else given.command
-    command = _COMMANDS[name]
+    command = COMMANDS[name]
     with Output(as_json=given.json, quiet=given.quiet) as output:
         try:
             module, _, function = command.work.partition(":")
@@ -297,7 +282,7 @@ def _parser() -> argparse.ArgumentParser:
         ).add_subparsers(dest="verb", required=True, metavar="VERB")
         for name, text in _GROUPS.items()
     }
-    for name, command in _COMMANDS.items():
+    for name, command in COMMANDS.items():
         group, _, verb = name.rpartition(" ")
         _add(groups[group] if group else verbs, verb, command, common)
     return parser

@@ -18,7 +18,7 @@ import msgspec
 
 from aurora_actors import blocking
 from aurora_actors.aql.words import is_subscription
-from aurora_actors.cli.looking import existing
+from aurora_actors.cli.opening import opened
 from aurora_actors.cli.output import Output
 from aurora_actors.client.aql_results import (
     BatchResult,
@@ -42,7 +42,7 @@ def query(given: argparse.Namespace, output: Output) -> int:
     """Run a text."""
     text = sys.stdin.read() if given.text == _STANDARD else given.text
     variables = _variables(given.variables)
-    with blocking.open(existing(given.path)) as db:
+    with opened(given.path) as db:
         if is_subscription(text):
             _follow(db, text, variables, given.events)
         elif given.explain:

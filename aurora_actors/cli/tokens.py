@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Final
 
-from aurora_actors import blocking
-from aurora_actors.cli.looking import existing
+from aurora_actors.cli.opening import opened
 from aurora_actors.cli.output import Output, table
 from aurora_actors.errors import NotFoundError, UsageError
 
@@ -18,7 +17,7 @@ _DAY_S: Final = 86_400.0
 
 def create(given: argparse.Namespace, output: Output) -> int:
     """Make a token."""
-    with blocking.open(existing(given.path)) as db:
+    with opened(given.path) as db:
         token = db.create_token(
             given.name,
             given.role,
@@ -41,7 +40,7 @@ def _rules(given: Sequence[str]) -> dict[str, str]:
 
 def list_(given: argparse.Namespace, output: Output) -> int:
     """List the tokens."""
-    with blocking.open(existing(given.path)) as db:
+    with opened(given.path) as db:
         tokens = db.list_tokens()
     rows = [("name", "role", "collections", "created", "expires")]
     for token in tokens:
@@ -55,7 +54,7 @@ def list_(given: argparse.Namespace, output: Output) -> int:
 
 def revoke(given: argparse.Namespace, output: Output) -> int:
     """End a token."""
-    with blocking.open(existing(given.path)) as db:
+    with opened(given.path) as db:
         found = db.revoke_token(given.name)
     if not found:
         raise NotFoundError(f"there is no token called {given.name!r:.80}")

@@ -78,6 +78,7 @@ class BlockingUpkeep:
         *,
         format: str | None = None,  # noqa: A002 - the word of the contract
         on_error: str = "stop",
+        resume: str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
         timeout: float | None = None,
     ) -> ImportReport:
@@ -88,6 +89,7 @@ class BlockingUpkeep:
                 path,
                 format=format,
                 on_error=on_error,
+                resume=resume,
                 progress=progress,
                 timeout=timeout,
             )

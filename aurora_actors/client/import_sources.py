@@ -1,4 +1,4 @@
-"""Reading documents from a file: JSON lines, a JSON array, or a table (CSV).
+"""Reading documents from a file: JSON lines, a JSON array, a table (CSV) or Parquet.
 
 In bounded memory, a batch at a time; each document comes with the number of its line.
 What cannot be read is a fault of its line, not the end of the file. Synchronous: under
@@ -10,12 +10,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, Final, NamedTuple
 
 import msgspec
 
+from aurora_actors.client.import_parquet import read_rows
 from aurora_actors.errors import (
     AuroraError,
     DataError,
@@ -28,12 +30,13 @@ from aurora_actors.schema.types import CollectionDefinition
 
 __all__ = ["FORMATS", "Batch", "Item", "Source", "format_of"]
 
-FORMATS: Final = ("jsonl", "json", "csv")
+FORMATS: Final = ("jsonl", "json", "csv", "parquet")
 _SUFFIXES: Final = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
     ".csv": "csv",
+    ".parquet": "parquet",
 }
 _LONGEST: Final = 128 << 20
 _BATCH_DOCUMENTS: Final = 2_000
@@ -92,7 +95,13 @@ class Source:
         self._file = file
         self._types = definition.fields
         self._position = 0
-        readers = {"jsonl": self._lines, "json": self._array, "csv": self._table}
+        self._definition = definition
+        readers = {
+            "jsonl": self._lines,
+            "json": self._array,
+            "csv": self._table,
+            "parquet": self._rows,
+        }
         self._items = readers[kind]()
 
     def next_batch(self) -> Batch:
@@ -153,6 +162,24 @@ class Source:
     def count(self, length: int) -> None:
         """Take note of what has been read."""
         self._position += length
+
+    # -------------------------------------------------------------- Parquet
+    def _rows(self) -> Iterator[Item]:
+        if not self._file.seekable():
+            raise UsageError("a Parquet file is read from its end: it must be a file")
+        size = os.fstat(self._file.fileno()).st_size
+        number = 0
+        try:
+            for share, rows in read_rows(self._file, self._definition):
+                self._position = int(share * size)
+                for row in rows:
+                    number += 1
+                    if isinstance(row, DataError):
+                        yield Item(number, None, row)
+                    else:
+                        yield Item(number, row, None)
+        except DataError as exc:
+            yield Item(number + 1, None, exc)
 
     # -------------------------------------------------------------- tables
     def _table(self) -> Iterator[Item]:

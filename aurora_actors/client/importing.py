@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from aurora_actors.client.bulk import insert_many
+from aurora_actors.client.document import Document
+from aurora_actors.client.import_resume import ImportState
 from aurora_actors.client.import_sources import Item, Source, format_of
 from aurora_actors.client.maintenance import offload
 from aurora_actors.client.session import Session
@@ -60,17 +63,58 @@ class _Import:
     """One import under way."""
 
     def __init__(
-        self, session: Session, collection: str, *, skips: bool, timeout: float | None
+        self,
+        session: Session,
+        collection: str,
+        *,
+        skips: bool,
+        timeout: float | None,
+        state: ImportState | None,
     ) -> None:
         self._session = session
         self._collection = collection
         self._skips = skips
         self._timeout = timeout
         self.documents = self.skipped = 0
+        self._state = state
+        self._may_be_there = False
+        if state is not None:
+            self.documents, self.skipped = state.documents, state.skipped
+            # The batch that was under way when it was interrupted.
+            self._may_be_there = True
         self.faults: list[ImportFault] = []
 
     async def take(self, items: list[Item]) -> None:
         """Insert a batch, up to the first fault unless faults are skipped."""
+        state = self._state
+        if state is None:
+            await self._take(items)
+            return
+        items = [item for item in items if item.line > state.line]
+        if not items:
+            return
+        items = [_with_id(item, state) for item in items]
+        missing = await self._missing(items) if self._may_be_there else items
+        self._may_be_there = False
+        self.documents += len(items) - len(missing)
+        await self._take(missing)
+        state.line = items[-1].line
+        state.documents, state.skipped = self.documents, self.skipped
+
+    async def _missing(self, items: list[Item]) -> list[Item]:
+        """Those that an interrupted run has not brought in."""
+        missing = []
+        for item in items:
+            if item.fields is not None:
+                found = await self._session.document(
+                    self._collection, str(item.fields["id"]), self._timeout
+                )
+                if found is not None and _is_same(found, item.fields):
+                    continue
+            missing.append(item)
+        return missing
+
+    async def _take(self, items: list[Item]) -> None:
         good: list[Item] = []
         for item in items:
             if item.error is not None:
@@ -119,6 +163,18 @@ class _Import:
             self.faults.append(fault)
 
 
+def _with_id(item: Item, state: ImportState) -> Item:
+    if item.fields is None or item.fields.get("id") is not None:
+        return item
+    return item._replace(fields={**item.fields, "id": state.id_for(item.line)})
+
+
+def _is_same(found: Document, fields: dict[str, object]) -> bool:
+    """Whether a document is what the file has, as far as storage keeps it as it is."""
+    wanted = {name: value for name, value in fields.items() if name != "id"}
+    return found.data == wanted
+
+
 async def import_file(
     session: Session,
     definition: CollectionDefinition,
@@ -129,24 +185,39 @@ async def import_file(
     on_error: str,
     progress: Progress | None,
     timeout: float | None,
+    resume: Path | None,
 ) -> ImportReport:
     """Import a file; see :meth:`aurora_actors.Aurora.import_collection`."""
     if on_error not in {"stop", "skip"}:
         raise UsageError(f'on_error is "stop" or "skip", not {on_error!r}')
     start = time.monotonic()
     kind = format_of(path, format)
-    work = _Import(session, definition.name, skips=on_error == "skip", timeout=timeout)
+    work: _Import | None = None
     try:
         with file_errors(path), path.open("rb") as file:
+            state: ImportState | None = None
+            if resume is not None:
+                state = ImportState.begin(resume, path, definition.name)
+            work = _Import(
+                session,
+                definition.name,
+                skips=on_error == "skip",
+                timeout=timeout,
+                state=state,
+            )
             total = os.fstat(file.fileno()).st_size
             source = Source(file, kind, definition)
             while (batch := await offload(in_loop, source.next_batch)).items:
                 await work.take(batch.items)
+                if state is not None and resume is not None:
+                    await offload(in_loop, partial(state.save, resume))
                 if progress is not None:
                     progress("importing", batch.position, total)
     except AuroraError as exc:
-        exc.context["inserted"] = work.documents
+        exc.context["inserted"] = work.documents if work else 0
         raise
+    if resume is not None:
+        await offload(in_loop, partial(resume.unlink, missing_ok=True))
     return ImportReport(
         path=str(path),
         collection=definition.name,

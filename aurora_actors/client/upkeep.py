@@ -145,7 +145,7 @@ class UpkeepHandle(Handle):
         Args:
             collection: A name or a model class.
             path: The file; it gets this name when it is whole.
-            format: ``jsonl``, ``json`` or ``csv``.
+            format: ``jsonl``, ``json``, ``csv`` or ``parquet``.
             overwrite: Put it in the place of an existing file.
             progress: As for :meth:`backup`.
             timeout: As for :meth:`backup`.
@@ -170,6 +170,7 @@ class UpkeepHandle(Handle):
         *,
         format: str | None = None,  # noqa: A002 - the word of the contract
         on_error: str = "stop",
+        resume: str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
         timeout: float | None = None,
     ) -> ImportReport:
@@ -178,10 +179,13 @@ class UpkeepHandle(Handle):
         Args:
             collection: A name or a model class; it must exist.
             path: The file.
-            format: ``jsonl``, ``json`` or ``csv``; by the file's name if not given.
+            format: ``jsonl``, ``json``, ``csv`` or ``parquet``; by the file's name if
+                not given. Of a Parquet file lines are rows.
             on_error: ``"stop"`` raises the first error; its context has the ``line``
                 and how many documents are ``inserted``, all those before it.
                 ``"skip"`` goes on and reports.
+            resume: A file that keeps how far the import is, until it is done: when it
+                is there, the import goes on where it was, and nothing is in twice.
             progress: Called with ``importing``, bytes read, bytes in all.
             timeout: For each batch, in seconds.
 
@@ -198,6 +202,7 @@ class UpkeepHandle(Handle):
             in_loop=self._is_in_loop(),
             format=format,
             on_error=on_error,
+            resume=None if resume is None else Path(absolute(resume)),
             progress=progress,
             timeout=timeout,
         )

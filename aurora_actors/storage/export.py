@@ -1,4 +1,4 @@
-"""Writing a collection to a file: JSON lines, JSON or CSV.
+"""Writing a collection to a file: JSON lines, JSON, CSV or Parquet.
 
 Reads one snapshot in bounded memory; the file gets its name when it is whole and
 synced. Runs in a maintenance process. How values are written: ``schema.text``.
@@ -22,6 +22,7 @@ from aurora_actors.schema.record import record_body, record_id
 from aurora_actors.schema.text import to_cell, to_json
 from aurora_actors.schema.values import decode_document
 from aurora_actors.storage.environment import file_errors
+from aurora_actors.storage.export_parquet import write_parquet
 from aurora_actors.storage.files import Files
 from aurora_actors.storage.reader import CollectionInfo, DataReader, Snapshot
 from aurora_actors.storage.reports import ExportReport, Progress
@@ -29,7 +30,7 @@ from aurora_actors.storage.tasks import Export
 
 __all__ = ["FORMATS", "export_collection"]
 
-FORMATS: Final = ("jsonl", "json", "csv")
+FORMATS: Final = ("jsonl", "json", "csv", "parquet")
 _MAX_SIZE_GB: Final = 1024
 _MAX_COLUMNS: Final = 10_000
 _STEP: Final = 1_000
@@ -44,8 +45,7 @@ def export_collection(task: Export, progress: Progress) -> ExportReport:
         StorageFullError: no room for the file.
     """
     start = time.monotonic()
-    write = _WRITERS.get(task.format)
-    if write is None:
+    if task.format not in FORMATS:
         raise UsageError(
             f"there is no format {task.format!r}; use {', '.join(FORMATS)}"
         )
@@ -56,10 +56,8 @@ def export_collection(task: Export, progress: Progress) -> ExportReport:
     ):
         info = snapshot.collection(task.collection)
         with _target(task) as file:
-            for documents, line in enumerate(write(snapshot, info)):
-                file.write(line)
-                if documents % _STEP == 0:
-                    progress("exporting", min(documents, info.count), info.count)
+            for documents in _write(task.format, file, snapshot, info):
+                progress("exporting", min(documents, info.count), info.count)
             file.flush()
             written = file.tell() if file.seekable() else 0
         progress("exporting", info.count, info.count)
@@ -71,6 +69,24 @@ def export_collection(task: Export, progress: Progress) -> ExportReport:
             lsn=snapshot.lsn,
             seconds=time.monotonic() - start,
         )
+
+
+def _write(
+    kind: str, file: BinaryIO, snapshot: Snapshot, info: CollectionInfo
+) -> Iterator[int]:
+    """Write all documents, and give now and then how many there are so far."""
+    if kind == "parquet":
+        declared = set(info.definition.fields)
+        further = []
+        if info.definition.open:
+            further = _further_columns(snapshot, info, declared)
+        documents = _documents(snapshot, info)
+        yield from write_parquet(file, info.definition, further, documents)
+        return
+    for number, line in enumerate(_WRITERS[kind](snapshot, info)):
+        file.write(line)
+        if number % _STEP == 0:
+            yield number
 
 
 @contextmanager

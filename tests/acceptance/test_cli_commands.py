@@ -35,6 +35,11 @@ VERBS = [
     "token create",
     "token list",
     "token revoke",
+    "schema",
+    "migrate",
+    "top",
+    "watch",
+    "completion",
 ]
 
 
