@@ -329,11 +329,17 @@ def _met(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 
 def _meet(left: Candidate, right: Candidate) -> Candidate:
-    """What fulfils two terms on one field; exact only if both are."""
-    (a,), (b,) = left.ranges, right.ranges
-    low, high = max(a.low, b.low), min(a.high, b.high)
+    """What fulfils both on one field; exact only if both are.
+
+    Terms that contradict each other leave no range, and then no other term adds one.
+    """
     exact = left.exact and right.exact
-    keys = [KeyRange(low, high, exact)] if low < high else []
+    keys = [
+        KeyRange(low, high, exact)
+        for a in left.ranges
+        for b in right.ranges
+        if (low := max(a.low, b.low)) < (high := min(a.high, b.high))
+    ]
     parts = (*left.parts, *right.parts)
     return Candidate(left.index, keys, exact, negated=False, parts=parts)
 

@@ -9,7 +9,7 @@ from random import Random
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from unit.query.library import Library, everything, spec
 
 from aurora_actors.errors import InvalidFilterError
@@ -175,6 +175,9 @@ def preference(request, monkeypatch):
         monkeypatch.setattr(choosing, "_COLUMN_SHARE", share)
 
 
+CONTRADICTION = And([Compare(op, "i", 1) for op in ("gt", "lt", "gte", "lte")])
+
+
 @settings(
     max_examples=60,
     deadline=None,
@@ -188,6 +191,7 @@ def preference(request, monkeypatch):
     st.booleans(),
     st.lists(QUERIES, min_size=1, max_size=6),
 )
+@example(84, [], [], 0, False, [(CONTRADICTION, [], None, 0)])
 def test_indexes_and_columns_change_no_answer(
     shared, preference, seed, documents, changes, steps, tidied, queries
 ):
