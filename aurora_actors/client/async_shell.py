@@ -43,11 +43,13 @@ class AsyncShell:
     """
 
     def __init__(self, link: Line, timeout_s: float) -> None:
+        self.identity = object()
         self._link = link
         self._timeout_s = timeout_s
         self._driver = current_driver(link)
         self._is_closed = False
         self.cancel_point = self._driver.cancel_point
+        self._raise_if_cancelled = self._driver.raise_if_cancelled
         self.executors = link.executors
         self.pick_executor = link.pick_executor
         self.breathe = self._driver.breathe
@@ -64,17 +66,20 @@ class AsyncShell:
         size: int = 512,
     ) -> Reply:
         """Ask and wait; an error that comes back is raised."""
-        if self.cancel_point is not None:
-            await self.cancel_point()
-        core = self._link.core
-        call = core.submit(destination, message, self._deadline(timeout), size)
+        if self._raise_if_cancelled is not None:
+            await self._raise_if_cancelled()
+        driver = self._driver
+        deadline = driver.now() + (self._timeout_s if timeout is None else timeout)
+        call = self._link.core.submit(destination, message, deadline, size)
         try:
-            await self._driver.send_soon()
-            await self._driver.wait(call)
+            rest = driver.send()
+            if rest is not None:
+                await rest
+            await driver.wait(call)
         except BaseException:
             self.abandon(call)
             raise
-        return noted(self, call.outcome())
+        return noted(self.identity, call.outcome())
 
     def submit(
         self,
@@ -92,7 +97,7 @@ class AsyncShell:
     async def result(self, call: Call) -> Reply:
         """Wait for what was submitted."""
         await self._wait(call)
-        return noted(self, call.outcome())
+        return noted(self.identity, call.outcome())
 
     async def _wait(self, pending: Pending) -> None:
         try:
@@ -129,14 +134,16 @@ class AsyncShell:
         self, query: Streamed, timeout: float | None = None
     ) -> list[ResultChunk]:
         """Run a query on an executor and wait for its whole result."""
-        if self.cancel_point is not None:
-            await self.cancel_point()
+        if self._raise_if_cancelled is not None:
+            await self._raise_if_cancelled()
         link = self._link
         stream = link.core.open_stream(
             link.pick_executor(), query, self._deadline(timeout), gathers=True
         )
         try:
-            await self._driver.send_soon()
+            rest = self._driver.send()
+            if rest is not None:
+                await rest
             await self._driver.wait(stream)
         except BaseException:
             self.abandon(stream)

@@ -48,6 +48,7 @@ class BlockingShell:
     cancel_point: Callable[[], Awaitable[None]] | None = None
 
     def __init__(self, link: Line, timeout_s: float) -> None:
+        self.identity = object()
         self._link = link
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -94,7 +95,7 @@ class BlockingShell:
     async def result(self, call: Call) -> Reply:
         """Wait for what was submitted."""
         self._wait(call)
-        return noted(self, call.outcome())
+        return noted(self.identity, call.outcome())
 
     async def wait(self, reader: Reader, timeout: float | None = None) -> None:
         """Wait until there is news; an interruption changes nothing."""

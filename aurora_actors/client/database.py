@@ -402,7 +402,7 @@ class Aurora(
         Its LSN, and whether it survives power loss already. ``None`` when the task has
         written last through another database object.
         """
-        return last_receipt(self._open().shell)
+        return last_receipt(self._open().shell.identity)
 
     async def _synced(self, message: Message, timeout: float | None) -> int:
         reply = await self._open().shell.call(STORAGE, message, timeout)

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncioDriver", "Driver", "TrioDriver", "current_driver"]
 
+# So many requests leave before the turn is over, so that storage works on the first
+# half of a burst while the second is made.
+_ENOUGH: Final = 32
+
 TURN_S: Final = 0.0005
 """How long reads in the caller's process may keep the other tasks waiting. A read is
 microseconds, and so is letting the others have their turn: it is done now and then."""
@@ -40,9 +44,12 @@ class Driver(Protocol):
         cancel_point: Before work in the caller's process: raises the loop's
             cancellation if one is due, and lets the other tasks have their turn when
             that is overdue; ``None`` where there is no loop.
+        raise_if_cancelled: The first half of it, for calls that wait anyway; ``None``
+            where a wait does that by itself.
     """
 
     cancel_point: Callable[[], Awaitable[None]] | None
+    raise_if_cancelled: Callable[[], Awaitable[None]] | None
 
     def start(self) -> None:
         """Begin to receive."""
@@ -60,8 +67,12 @@ class Driver(Protocol):
         """Return when ``pending`` has news; a cancellation is raised."""
         ...
 
-    async def send_soon(self) -> None:
-        """Send what is queued, together with what this turn of the loop adds."""
+    def send(self) -> Awaitable[None] | None:
+        """Send what is queued, at best together with what this turn of the loop adds.
+
+        Returns:
+            The rest of it, which has to be awaited, if there is one.
+        """
         ...
 
     async def breathe(self) -> None:
@@ -96,7 +107,10 @@ class TrioDriver:
         self._send_is_due = False
         self._is_burst = False
         self._checkpoint = trio.lowlevel.checkpoint
-        self._raise_if_cancelled = trio.lowlevel.checkpoint_if_cancelled
+        self.raise_if_cancelled: Callable[[], Awaitable[None]] | None = (
+            trio.lowlevel.checkpoint_if_cancelled
+        )
+        self._check = trio.lowlevel.checkpoint_if_cancelled
         self._turn_ends = 0.0
         self.cancel_point: Callable[[], Awaitable[None]] | None = self._cancel_point
         self.now: Callable[[], float] = trio.current_time
@@ -114,27 +128,32 @@ class TrioDriver:
 
     def _cancel_point(self) -> Awaitable[None]:
         if perf_counter() < self._turn_ends:
-            return self._raise_if_cancelled()
+            return self._check()
         return self._end_turn()
 
     async def _end_turn(self) -> None:
         await self._checkpoint()
         self._turn_ends = perf_counter() + TURN_S
 
-    async def send_soon(self) -> None:
-        """Send at once when nothing else is under way, else once for this turn."""
+    def send(self) -> Awaitable[None] | None:
+        """Send at once when nothing else is under way, else with this turn's others."""
         link = self._link
-        if not self._is_burst and link.core.pending_count <= 1:
-            link.flush()
-        elif not self._send_is_due:
+        if self._send_is_due:
+            if link.core.queued_count < _ENOUGH:
+                return None
+        elif self._is_burst or link.core.pending_count > 1:
             self._send_is_due = True
-            try:
-                await self._trio.lowlevel.cancel_shielded_checkpoint()
-            finally:
-                self._send_is_due = self._is_burst = False
-                link.flush()
-        else:
-            return
+            return self._send_soon()
+        link.flush()
+        self.deliver()
+        return None
+
+    async def _send_soon(self) -> None:
+        try:
+            await self._trio.lowlevel.cancel_shielded_checkpoint()
+        finally:
+            self._send_is_due = self._is_burst = False
+            self._link.flush()
         self.deliver()
 
     async def wait(self, pending: Pending) -> None:
@@ -207,6 +226,8 @@ class TrioDriver:
 class AsyncioDriver:
     """Callbacks and futures under asyncio."""
 
+    raise_if_cancelled: Callable[[], Awaitable[None]] | None = None
+
     def __init__(self, link: Line) -> None:
         self._link = link
         self._loop = asyncio.get_running_loop()
@@ -240,16 +261,21 @@ class AsyncioDriver:
             await asyncio.sleep(0)
             self._turn_ends = perf_counter() + TURN_S
 
-    async def send_soon(self) -> None:
-        """Send at once when nothing else is under way, else once for this turn."""
-        if not self._is_burst and self._link.core.pending_count <= 1:
-            self._link.flush()
-            self.deliver()
-        elif not self._send_is_due:
+    def send(self) -> Awaitable[None] | None:
+        """Send at once when nothing else is under way, else with this turn's others."""
+        core = self._link.core
+        if self._send_is_due:
+            if core.queued_count < _ENOUGH:
+                return None
+        elif self._is_burst or core.pending_count > 1:
             self._send_is_due = True
-            self._loop.call_soon(self._send)
+            self._loop.call_soon(self._send_rest)
+            return None
+        self._link.flush()
+        self.deliver()
+        return None
 
-    def _send(self) -> None:
+    def _send_rest(self) -> None:
         self._send_is_due = self._is_burst = False
         self._link.flush()
         self.deliver()

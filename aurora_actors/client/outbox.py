@@ -24,11 +24,15 @@ class Outbox:
 
     Args:
         sender: The mailbox name that goes on every envelope.
+
+    Attributes:
+        count: How many letters wait, at least while none was dropped.
     """
 
     def __init__(self, sender: str) -> None:
         self._sender = sender
         self._queues: dict[str, _Queue] = {}
+        self.count = 0
 
     @property
     def is_empty(self) -> bool:
@@ -38,6 +42,7 @@ class Outbox:
     def put(self, destination: str, number: int, body: Message, size: int) -> None:
         """Queue one letter of about ``size`` bytes."""
         letter = (Letter(number, body), size)
+        self.count += 1
         queue = self._queues.get(destination)
         if queue is None:
             self._queues[destination] = [letter]
@@ -69,6 +74,7 @@ class Outbox:
             cannot, with the reasons.
         """
         queues, self._queues = self._queues, {}
+        self.count = 0
         envelopes: list[tuple[str, bytes]] = []
         refused: list[tuple[int, Exception]] = []
         for destination, queue in queues.items():
@@ -100,6 +106,8 @@ class Outbox:
 
 def _split(queue: _Queue) -> list[list[Letter]]:
     """Cut a queue into envelopes of about 8 MiB."""
+    if sum([size for _, size in queue]) <= _ENVELOPE_BYTES:
+        return [[letter for letter, _ in queue]]
     parts: list[list[Letter]] = [[]]
     filled = 0
     for letter, size in queue:

@@ -154,7 +154,9 @@ class ClientProtocol:
         number = self._next_number()
         call = Call(number, destination, message, deadline, size)
         self._calls[number] = call
-        self._admit(call)
+        self.in_flight[destination] = self.in_flight.get(destination, 0) + 1
+        self.next_expiry = min(self.next_expiry, deadline)
+        self._outbox.put(destination, number, message, size)
         return call
 
     def track(self, destination: str, message: Message, deadline: float) -> Call:
@@ -272,7 +274,9 @@ class ClientProtocol:
                 self._on_answer(mail.sender, letter.request_id, answer)
 
     def _on_answer(self, sender: str, number: int, answer: _Answer) -> None:
-        if isinstance(answer, ResultChunk):
+        if type(answer) is Written:  # by far the most frequent one
+            self._on_reply(number, answer)
+        elif isinstance(answer, ResultChunk):
             self._on_chunk(sender, number, answer)
         elif isinstance(answer, LiveChunk):
             self.live.on_chunk(number, answer)
@@ -287,10 +291,15 @@ class ClientProtocol:
         else:
             if isinstance(answer, Subscribed):
                 self.live.confirm(number, answer)
-            call = self._calls.get(number)
-            if call is not None:
-                call.reply = answer
-                self._finish(call, None)
+            self._on_reply(number, answer)
+
+    def _on_reply(self, number: int, reply: Reply) -> None:
+        call = self._calls.pop(number, None)
+        if call is not None:
+            call.reply = reply
+            call.done = True
+            self.in_flight[call.destination] -= 1
+            self._news.append(call)
 
     def _on_chunk(self, sender: str, number: int, chunk: ResultChunk) -> None:
         stream = self._streams.get(number)
@@ -420,6 +429,11 @@ class ClientProtocol:
     def pending_count(self) -> int:
         """How many requests are under way."""
         return len(self._calls) + len(self._streams)
+
+    @property
+    def queued_count(self) -> int:
+        """About how many requests are queued to be sent."""
+        return self._outbox.count
 
     @property
     def has_mail(self) -> bool:

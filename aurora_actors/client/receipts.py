@@ -6,7 +6,6 @@ not see each other's. Noted by the shells, read by ``Aurora.last_write``.
 
 from __future__ import annotations
 
-import weakref
 from contextvars import ContextVar
 from typing import Final, NamedTuple, TypeVar
 
@@ -31,19 +30,26 @@ class Receipt(NamedTuple):
     synced: bool
 
 
-_last: Final[ContextVar[tuple[weakref.ref[object], Receipt] | None]] = ContextVar(
+_last: Final[ContextVar[tuple[object, Written | Committed] | None]] = ContextVar(
     "aurora_last_write", default=None
 )
 
 
-def noted(shell: object, reply: ReplyT) -> ReplyT:
-    """Note a reply if it acknowledges a write; returns it."""
+def noted(owner: object, reply: ReplyT) -> ReplyT:
+    """Note a reply if it acknowledges a write; returns it.
+
+    Args:
+        owner: A token of the shell that got it, which the context may keep alive.
+        reply: The reply.
+    """
     if isinstance(reply, Written | Committed):
-        _last.set((weakref.ref(shell), Receipt(reply.lsn, reply.synced)))
+        _last.set((owner, reply))
     return reply
 
 
-def last_receipt(shell: object) -> Receipt | None:
-    """What was noted last in this context, if it was through ``shell``."""
+def last_receipt(owner: object) -> Receipt | None:
+    """What was noted last in this context, if it was for ``owner``."""
     found = _last.get()
-    return found[1] if found is not None and found[0]() is shell else None
+    if found is None or found[0] is not owner:
+        return None
+    return Receipt(found[1].lsn, found[1].synced)

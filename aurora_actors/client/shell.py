@@ -32,8 +32,10 @@ class Shell(Protocol):
     Attributes:
         cancel_point: See :class:`aurora_actors.client.loops.Driver`.
         executors: The mailboxes of the query executors.
+        identity: Stands for the shell where that must not be kept alive.
     """
 
+    identity: object
     cancel_point: Callable[[], Awaitable[None]] | None
     executors: list[str]
 

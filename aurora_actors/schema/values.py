@@ -162,17 +162,18 @@ def _as_dict(fields: object) -> dict[str, object]:
     raise Refused(f"must be a mapping of fields, not {name}", expected="dict", got=name)
 
 
-def _check_names(fields: Mapping[str, object]) -> None:
+def _check_names(fields: Mapping[str, object], *, top_level: bool = True) -> None:
     # All names are looked at at once; one by one only when something is wrong.
     try:
-        if "." not in "".join(fields) and "id" not in fields and "" not in fields:
+        plain = "." not in "".join(fields) and "" not in fields
+        if plain and not (top_level and "id" in fields):
             return
     except TypeError:
         pass
-    _refuse_name(fields)
+    _refuse_name(fields, top_level=top_level)
 
 
-def _refuse_name(fields: Mapping[str, object], *, top_level: bool = True) -> None:
+def _refuse_name(fields: Mapping[str, object], *, top_level: bool) -> None:
     for name in fields:
         if fault := field_name_fault(name, top_level=top_level):
             raise Refused(fault, expected="a field name", got=short(name)).within(name)
@@ -236,18 +237,22 @@ def _wire_array(value: list[object] | tuple[object, ...], depth: int) -> object:
 def _wire_object(fields: dict[str, object], depth: int) -> object:
     if depth >= MAX_DEPTH:
         raise _too_deep()
-    out: dict[str, object] = {}
+    _check_names(fields, top_level=False)
+    out: dict[str, object] | None = None if type(fields) is dict else dict(fields)
     name = ""
-    for name in fields:
-        if type(name) is not str or not name or "." in name:
-            _refuse_name(fields, top_level=False)
     try:
         for name, value in fields.items():
-            convert = _WIRE.get(type(value), _wire_other)
-            out[name] = convert(value, depth + 1)
+            kind = type(value)
+            if kind in _PLAIN:
+                continue
+            wire = _WIRE.get(kind, _wire_other)(value, depth + 1)
+            if wire is not value:
+                if out is None:
+                    out = dict(fields)
+                out[name] = wire
     except Refused as refused:
         raise refused.within(name) from None
-    return out
+    return fields if out is None else out
 
 
 def _too_deep() -> Refused:

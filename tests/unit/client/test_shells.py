@@ -275,7 +275,7 @@ def test_sixty_four_tasks_travel_in_few_envelopes(run_async, peer):
     run_async(test, peer.link())
     assert sum(peer.envelopes) == 640
     assert len(peer.envelopes) < 160
-    assert max(peer.envelopes) >= 60
+    assert max(peer.envelopes) >= 30, "half of them, while the rest is made"
 
 
 def test_a_cancelled_call_leaves_the_others_alone(run_async, peer):
