@@ -11,7 +11,6 @@ that is only laid out or commented differently is still the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Literal
 
 import msgspec
@@ -20,31 +19,23 @@ from msgspec.structs import replace
 from aurora_actors.aql import tree
 from aurora_actors.aql.collection_directives import read_collection_directives
 from aurora_actors.aql.diagnostics import shorten
-from aurora_actors.aql.fields import find_field, source_of
-from aurora_actors.aql.filters import read_where
-from aurora_actors.aql.printer import print_document
+from aurora_actors.aql.migration.convert import convert
 from aurora_actors.aql.scope import UNBOUND, Scope
 from aurora_actors.aql.types import read_declaration, read_default
-from aurora_actors.aql.values import read_value
 from aurora_actors.errors import ValidationError
-from aurora_actors.query.predicate import Predicate
 from aurora_actors.schema.types import (
     CollectionDefinition,
     FieldDefinition,
     FieldType,
-    Kind,
     check_collection_name,
 )
+from aurora_actors.schema.values import decode_value, encode_value
 
 __all__ = [
-    "DataChange",
     "FieldChange",
-    "Reference",
     "SchemaChange",
     "apply_change",
-    "read_data_change",
     "read_statement",
-    "version_checksum",
 ]
 
 
@@ -76,7 +67,6 @@ class SchemaChange(msgspec.Struct, frozen=True, kw_only=True):
         before: The definition it finds; ``None`` when there is none.
         after: The definition it leaves; ``None`` when there is none.
         fields: For ``alter``, its steps in order.
-        defaults: For ``define``, the defaults of its fields by name.
     """
 
     action: Literal["define", "alter", "drop", "none"]
@@ -84,29 +74,6 @@ class SchemaChange(msgspec.Struct, frozen=True, kw_only=True):
     before: CollectionDefinition | None
     after: CollectionDefinition | None
     fields: tuple[FieldChange, ...] = ()
-    defaults: dict[str, object] = {}
-
-
-class Reference(msgspec.Struct, frozen=True):
-    """The value that another field of the same document has."""
-
-    path: str
-
-
-class DataChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One ``set`` of ``migrate data``.
-
-    Attributes:
-        collection: Whose documents.
-        path: The dotted name of the field to set.
-        value: A value of the schema, or a :class:`Reference`.
-        predicate: Which documents; ``None`` for all.
-    """
-
-    collection: str
-    path: str
-    value: object
-    predicate: Predicate | None
 
 
 # ------------------------------------------------------------------ statements
@@ -135,15 +102,12 @@ def apply_change(scope: Scope, change: SchemaChange) -> None:
 def _define(scope: Scope, statement: tree.DefineCollection) -> SchemaChange | None:
     name = statement.name
     fields: dict[str, FieldDefinition] = {}
-    defaults: dict[str, object] = {}
     for declaration in statement.fields:
         here = scope.below(declaration.name)
         if declaration.name in fields:
             here.report(declaration, f"{shorten(declaration.name)} stands twice")
         field = read_declaration(here, declaration)
-        fields[declaration.name] = field
-        if declaration.default is not None:
-            defaults[declaration.name] = read_default(scope, declaration, field)
+        fields[declaration.name], _ = _with_default(scope, declaration, field)
     open_, indexes = read_collection_directives(scope, statement)
     if not fields and not open_:
         hint = "declare some, or write @open for a collection that takes any field"
@@ -166,8 +130,17 @@ def _define(scope: Scope, statement: tree.DefineCollection) -> SchemaChange | No
         collection=name,
         before=before,
         after=after,
-        defaults=defaults,
     )
+
+
+def _with_default(
+    scope: Scope, declaration: tree.FieldDeclaration, field: FieldDefinition
+) -> tuple[FieldDefinition, object]:
+    """The field with its default, and that as a value."""
+    default = read_default(scope, declaration, field)
+    if default is None or default is UNBOUND:
+        return field, None
+    return replace(field, default=encode_value(default)), default
 
 
 def _definition(
@@ -301,13 +274,18 @@ def _add(
 ) -> FieldChange | None:
     name = declaration.name
     here = scope.below(name)
-    if name in current.fields:
-        hint = "use modify to change its type"
-        here.report(declaration, f"{current.name} has a field {shorten(name)}", hint)
-        return None
-    field = read_declaration(here, declaration)
-    default = read_default(scope, declaration, field)
-    if not field.nullable and declaration.default is None:
+    field, default = _with_default(
+        scope, declaration, read_declaration(here, declaration)
+    )
+    existing = current.fields.get(name)
+    if existing is not None:
+        if not _offers(existing, field):
+            hint = "use modify to change it"
+            said = f"{current.name} has another field {shorten(name)}"
+            here.report(declaration, said, hint)
+            return None
+        field = replace(existing, default=field.default or existing.default)
+    elif not field.nullable and declaration.default is None:
         hint = "give it a default, which the documents that are there will get"
         here.report(declaration, f"{shorten(name)} must not be null", hint)
     return FieldChange(action="add", field=name, definition=field, default=default)
@@ -341,55 +319,24 @@ def _modify(
     if declaration.default is not None:
         here.report(declaration.default, "modify takes no default", "use migrate data")
     field = read_declaration(here, declaration)
+    default = current.fields[declaration.name].default
+    if default:
+        field = replace(field, default=_converted_default(default, field.field_type))
     return FieldChange(action="modify", field=declaration.name, definition=field)
 
 
-# ------------------------------------------------------------------ migrations
-def read_data_change(
-    scope: Scope, assignment: tree.Assignment, definition: CollectionDefinition
-) -> DataChange | None:
-    """One ``set``; faults are reported."""
-    source = source_of(definition)
-    here = scope.below(assignment.path)
-    predicate = None
-    if assignment.where is not None:
-        predicate = read_where(here.below("where"), assignment.where, source)
-    if assignment.path == "id":
-        here.report(assignment, "the id of a document cannot be changed")
-        return None
-    field = find_field(here, source, assignment.path, assignment)
-    if field is None:
-        return None
-    expression = assignment.expression
-    value: object
-    if isinstance(expression, tree.FieldReference):
-        origin = find_field(here, source, expression.path, expression)
-        if origin is None:
-            return None
-        _check_copy(here, expression, origin.field_type, field.field_type)
-        value = Reference(expression.path)
-    else:
-        value = read_value(
-            here, expression, field.field_type, nullable=field.nullable, depth=2
-        )
-    return DataChange(
-        collection=definition.name,
-        path=assignment.path,
-        value=None if value is UNBOUND else value,
-        predicate=predicate,
+def _offers(existing: FieldDefinition, wanted: FieldDefinition) -> bool:
+    """Whether a field is what is wanted already."""
+    return (
+        existing.field_type == wanted.field_type
+        and existing.unique >= wanted.unique
+        and existing.indexed >= wanted.indexed
+        and existing.nullable <= wanted.nullable
     )
 
 
-def _check_copy(
-    scope: Scope, node: tree.Node, origin: FieldType, target: FieldType
-) -> None:
-    if origin == target or Kind.ANY in {origin.kind, target.kind}:
-        return
-    if (origin.kind, target.kind) != (Kind.INT, Kind.FLOAT):
-        scope.report(node, f"a field of type {target} cannot take a {origin}")
-
-
-def version_checksum(version: tree.Version) -> str:
-    """What a version means, in 32 hexadecimal digits."""
-    document = tree.Document((tree.Migration((version,)),))
-    return blake2b(print_document(document).encode(), digest_size=16).hexdigest()
+def _converted_default(default: bytes, wanted: FieldType) -> bytes:
+    try:
+        return encode_value(convert(decode_value(default), wanted))
+    except (ValueError, OverflowError):
+        return b""

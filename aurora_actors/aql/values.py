@@ -158,7 +158,9 @@ def read_object(
             depth=depth + 1,
         )
     for name, field in declared.items():
-        if not field.nullable and name not in result and not _has(value, name):
+        if field.nullable or field.default:
+            continue
+        if name not in result and not _has(value, name):
             scope.report(value, f"{label} needs the field {shorten(name)}")
     return result
 

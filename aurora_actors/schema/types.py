@@ -134,11 +134,14 @@ class FieldDefinition(_Typed, frozen=True, kw_only=True, omit_defaults=True):
         unique: No two documents have the same value; null is never the same.
         indexed: The field gets a secondary index.
         nullable: The field may be null or missing.
+        default: The encoded value that an inserted document without the field gets
+            (see ``schema.values.encode_value``); empty for none.
     """
 
     unique: bool = False
     indexed: bool = False
     nullable: bool = True
+    default: bytes = b""
 
     def __str__(self) -> str:
         mark = "" if self.nullable else "!"

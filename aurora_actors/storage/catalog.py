@@ -24,6 +24,7 @@ from difflib import get_close_matches
 from typing import Final, NamedTuple
 
 from aurora_actors.errors import CollectionNotFoundError, CorruptionError
+from aurora_actors.schema.defaults import Defaults
 from aurora_actors.schema.types import CollectionDefinition, decode_definition
 from aurora_actors.schema.validation import DocumentValidator
 from aurora_actors.storage.environment import Table, Transaction
@@ -89,11 +90,20 @@ class Collection:
         definition: Its fields.
         created_lsn: The change that made it.
         validator: Checks documents against the definition.
+        defaults: What new documents get.
         prefix: What its keys begin with.
         unique: The key prefix of each unique field, by field name.
     """
 
-    __slots__ = ("created_lsn", "definition", "id", "prefix", "unique", "validator")
+    __slots__ = (
+        "created_lsn",
+        "defaults",
+        "definition",
+        "id",
+        "prefix",
+        "unique",
+        "validator",
+    )
 
     def __init__(
         self, collection_id: int, definition: CollectionDefinition, created_lsn: int
@@ -102,6 +112,7 @@ class Collection:
         self.definition = definition
         self.created_lsn = created_lsn
         self.validator = DocumentValidator(definition)
+        self.defaults = Defaults(definition)
         self.prefix = collection_prefix(collection_id)
         self.unique = {
             name: field_prefix(collection_id, number)

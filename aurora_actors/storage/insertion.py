@@ -67,6 +67,8 @@ class Inserts:
         Raises:
             AuroraError: one of them is refused; nothing has changed.
         """
+        if collection.defaults:
+            bodies = collection.defaults.fill(bodies)
         names, keys = id_keys(collection, ids)
         _refuse_ids(batch, collection, keys)
         unique = unique_keys(collection, bodies)
@@ -99,6 +101,8 @@ class Inserts:
             ids += request.ids
             bodies += request.documents
             counts.append(count)
+        if collection.defaults:
+            bodies = collection.defaults.fill(bodies)
         try:
             self._check_run(requests, counts)
             names, keys = id_keys(collection, ids)

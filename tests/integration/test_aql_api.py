@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from datetime import date
 
 import msgspec
 import pytest
@@ -27,6 +28,7 @@ from aurora_actors import (
     SubscriptionEvent,
     UniqueViolationError,
     UsageError,
+    ValidationError,
     blocking,
 )
 
@@ -381,6 +383,34 @@ def test_a_text_may_define_what_it_then_fills(db):
            { notes { text } }"""
     )
     assert result.to_dict()["notes"] == [{"text": "hi"}]
+
+
+def test_new_documents_get_the_defaults_of_fields_they_lack(db):
+    db.execute(
+        """schema { define collection items {
+             name: String! @unique  active: Boolean = true  tags: [String!]! = ["new"]
+             at: Date = "2026-01-31"  kind: String } }"""
+    )
+    at = date(2026, 1, 31)
+    first = rows(db, 'mutation { insertInto(collection: "items", data: {id: "1", name: "a"}) { active tags at kind } }')  # fmt: skip
+    assert first == [{"active": True, "tags": ["new"], "at": at, "kind": None}]
+    db.insert_into("items", {"id": "2", "name": "b", "active": None, "tags": []})
+    assert db.get_document("items", "2").data == {
+        "name": "b", "active": None, "tags": [], "at": at,
+    }  # fmt: skip
+    rows(db, 'mutation { upsert(collection: "items", where: {name: "c"}, data: {at: null}) { id } }')  # fmt: skip
+    assert rows(db, '{ items(where: {name: "c"}) { active at tags } }') == [
+        {"active": True, "at": None, "tags": ["new"]}
+    ]
+    db.update_document("items", "2", {"name": "bb"})
+    with pytest.raises(ValidationError, match="tags"):
+        db.insert_into("items", {"name": "d", "tags": None})
+    db.execute('schema { alter collection items { add role: String! = "member" } }')
+    db.execute("schema { alter collection items { add role: String } }")
+    db.insert_into("items", {"name": "e"})
+    assert rows(db, "{ items(orderBy: name) { role } }") == [{"role": "member"}] * 4
+    with pytest.raises(QueryValidationError, match="use modify"):
+        db.execute("schema { alter collection items { add role: Int } }")
 
 
 # ------------------------------------------------------------------ refusals

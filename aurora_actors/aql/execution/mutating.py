@@ -91,6 +91,9 @@ def _insert(
     ids = [seed.new_id() if given is None else given for given, _ in documents]
     bodies = [encode_document(fields) for _, fields in documents]
     yield from view.inserting(collection, ids, bodies)
+    definition = view.overlay.collection(collection).definition
+    if any(field.default for field in definition.fields.values()):
+        return [view.written(collection, document_id) for document_id in ids]
     return [
         pack_record(0, document_id, body)
         for document_id, body in zip(ids, bodies, strict=True)

@@ -23,9 +23,10 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from aurora_actors.aql.data_changes import DataChange
 from aurora_actors.aql.migration.shadow import Asking, Progress, Shadow, ask
 from aurora_actors.aql.migration.transform import Step, Transform
-from aurora_actors.aql.schema_ops import DataChange, SchemaChange
+from aurora_actors.aql.schema_ops import SchemaChange
 from aurora_actors.errors import AuroraError, CollectionNotFoundError, ConflictError
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.storage import (

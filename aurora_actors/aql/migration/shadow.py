@@ -113,7 +113,12 @@ class Shadow:
             UniqueViolationError: two have the same value of a unique field.
         """
         yield from self.remove(snapshot)
-        definition = replace(self._after, name=self.name)
+        # Without defaults: a field that a document has not is left out in the copy, too.
+        fields = {
+            name: replace(field, default=b"")
+            for name, field in self._after.fields.items()
+        }
+        definition = replace(self._after, name=self.name, fields=fields)
         yield from ask(DefineCollection(definition=encode_definition(definition)))
         self._lsn = snapshot.lsn
         yield from self._insert(record for _, record in snapshot.scan(self.source))

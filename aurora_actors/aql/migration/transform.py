@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
+from aurora_actors.aql.data_changes import DataChange, Reference
 from aurora_actors.aql.migration.convert import convert
-from aurora_actors.aql.schema_ops import DataChange, FieldChange, Reference
+from aurora_actors.aql.schema_ops import FieldChange
 from aurora_actors.errors import ValidationError
 from aurora_actors.query.compile import compile_predicate
 from aurora_actors.schema.patch import decode_patch, encode_patch

@@ -14,14 +14,10 @@ from typing import Final
 import msgspec
 
 from aurora_actors.aql import tree
+from aurora_actors.aql.data_changes import read_data_change, version_checksum
 from aurora_actors.aql.migration.changes import Change, Record, Snapshots, carry_out
 from aurora_actors.aql.migration.shadow import Progress, ask
-from aurora_actors.aql.schema_ops import (
-    apply_change,
-    read_data_change,
-    read_statement,
-    version_checksum,
-)
+from aurora_actors.aql.schema_ops import apply_change, read_statement
 from aurora_actors.aql.scope import Definitions, Scope, Session
 from aurora_actors.errors import CollectionNotFoundError, ConflictError
 from aurora_actors.messages.base import Message

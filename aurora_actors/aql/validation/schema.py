@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aurora_actors.aql import tree
+from aurora_actors.aql.data_changes import read_data_change, version_checksum
 from aurora_actors.aql.diagnostics import shorten
-from aurora_actors.aql.schema_ops import (
-    apply_change,
-    read_data_change,
-    read_statement,
-    version_checksum,
-)
+from aurora_actors.aql.schema_ops import apply_change, read_statement
 from aurora_actors.aql.scope import Scope
 
 __all__ = ["check_migration", "check_schema"]

@@ -15,16 +15,14 @@ from aurora_actors.aql.aggregates import (
     read_group_arguments,
 )
 from aurora_actors.aql.binding import bind_operation, check_variables
+from aurora_actors.aql.data_changes import DataChange, Reference, read_data_change
 from aurora_actors.aql.mutations import Change, Enqueue, Insert, read_mutation
 from aurora_actors.aql.ordering import OrderTerm
 from aurora_actors.aql.queries import QueryArguments, read_query_arguments
 from aurora_actors.aql.schema_ops import (
-    DataChange,
     FieldChange,
-    Reference,
     SchemaChange,
     apply_change,
-    read_data_change,
     read_statement,
 )
 from aurora_actors.aql.scope import Scope, Session
@@ -33,6 +31,7 @@ from aurora_actors.errors import QueryValidationError
 from aurora_actors.query.predicate import And, Compare
 from aurora_actors.schema.patch import Increment, Push, Unset
 from aurora_actors.schema.types import CollectionDefinition, FieldDefinition, FieldType
+from aurora_actors.schema.values import encode_value
 
 
 @pytest.fixture
@@ -378,8 +377,10 @@ def test_a_definition_is_read_with_types_directives_and_defaults():
         {
             "username": FieldDefinition(FieldType.STRING, unique=True, nullable=False),
             "age": FieldDefinition(FieldType.INT, indexed=True),
-            "active": FieldDefinition(FieldType.BOOL),
-            "tags": FieldDefinition(FieldType.array(FieldType.STRING)),
+            "active": FieldDefinition(FieldType.BOOL, default=encode_value(True)),
+            "tags": FieldDefinition(
+                FieldType.array(FieldType.STRING), default=encode_value(["new"])
+            ),
             "address": FieldDefinition(
                 FieldType.object(
                     {
@@ -396,7 +397,6 @@ def test_a_definition_is_read_with_types_directives_and_defaults():
         collection="users",
         before=None,
         after=definition,
-        defaults={"active": True, "tags": ["new"]},
     )
     assert second.action == "none"
     assert second.after == definition
@@ -411,7 +411,9 @@ def test_alterations_follow_each_other():
       add y: String! = "new" @unique  rename x to z  modify z: Float  drop y
     } drop collection a }"""
     (altered, dropped), after = statements(text, {"a": before})
-    y = FieldDefinition(FieldType.STRING, unique=True, nullable=False)
+    y = FieldDefinition(
+        FieldType.STRING, unique=True, nullable=False, default=encode_value("new")
+    )
     assert altered.fields == (
         FieldChange(action="add", field="y", definition=y, default="new"),
         FieldChange(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from aurora_actors.aql.data_changes import version_checksum
 from aurora_actors.aql.parser import parse
-from aurora_actors.aql.schema_ops import version_checksum
 from aurora_actors.aql.tree import Migration
 from aurora_actors.aql.validation import validate
 from aurora_actors.errors import LimitExceededError, QueryValidationError
@@ -203,7 +203,7 @@ FAULTS = [
     ("schema { define collection a { b: Int! = null } }", 42, "a.b", "must not be null"),
     ('schema { define collection a { b: Int = "x" } }', 41, "a.b", "expected Int"),
     ("schema { drop collection usrs }", 10, "usrs", 'did you mean "users"'),
-    ("schema { alter collection users { add age: Int } }", 39, "users.age", "use modify"),
+    ("schema { alter collection users { add age: String } }", 39, "users.age", "use modify"),
     ("schema { alter collection users { add x: Int! } }", 39, "users.x", "give it a default"),
     ("schema { alter collection users { drop agee } }", 35, "users.agee", '"age"'),
     ("schema { alter collection users { rename age to name } }", 35, "users.age", "already"),
@@ -299,7 +299,7 @@ def test_declared_fields_win_over_special_names(check):
 
 
 def test_a_recorded_version_is_skipped_unless_its_text_has_changed(check):
-    text = 'migrate { "1": { alter collection users { add age: Int } } }'
+    text = 'migrate { "1": { alter collection users { add age: String } } }'
     assert "use modify" in problems(check, text).message
     migration = parse(text).definitions[0]
     assert isinstance(migration, Migration)
