@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from aurora_actors.client.tokens import Role
-from aurora_actors.http import aql, collections, documents, live, observe, tokens
+from aurora_actors.http import aql, collections, documents, jobs, live, observe, tokens
 from aurora_actors.http.routing import Endpoint, Handler, Parameter
 from aurora_actors.http.schemas import JsonSchema, listed, ref
 
@@ -26,11 +26,16 @@ _DEBOUNCE: Final = Parameter("debounce", "Seconds between two looks", "number")
 _CHANGED: Final = Parameter("fields", "Only when one of these changed")
 _TEXT: Final = Parameter("query", "The text of one subscription")
 _VARIABLES: Final = Parameter("variables", "The values of its variables, as JSON")
+_STATUS: Final = Parameter("status", "Only those of this status")
+_QUEUE: Final = Parameter("queue", "Only those of this queue")
+_KIND: Final = Parameter("type", "Only those of this type")
 
 _COLLECTION: Final = "/collections/{collection}"
 _DOCS: Final = f"{_COLLECTION}/docs"
 _DOC: Final = f"{_COLLECTION}/docs/{{id}}"
 _INDEXES: Final = f"{_COLLECTION}/indexes"
+_JOB: Final = "/jobs/{job}"
+_QUEUES: Final = "/queues/{queue}"
 _LINES: Final = "application/x-ndjson"
 _EVENTS: Final = "text/event-stream"
 
@@ -97,6 +102,14 @@ def _send(
         takes=takes,
         gives=schema,
         group=group,
+    )
+
+
+def _order(
+    path: str, handler: Handler, text: str, gives: JsonSchema | None = None
+) -> Endpoint:
+    return Endpoint(
+        "POST", path, handler, Role.ADMIN, (200, text), gives=gives, group="Jobs"
     )
 
 
@@ -275,6 +288,33 @@ _LIVE: Final = (
     ),
 )
 
+_JOBS: Final = (
+    _get(
+        "/jobs",
+        jobs.list_jobs,
+        "Jobs",
+        ("The jobs", listed("jobs", ref("Job"))),
+        *(_STATUS, _QUEUE, _KIND, _LIMIT, _OFFSET),
+        role=Role.WRITE,
+    ),
+    _send(
+        "POST",
+        "/jobs",
+        jobs.enqueue_job,
+        "Jobs",
+        Role.WRITE,
+        (201, "The id", {}),
+        "NewJob",
+    ),
+    _get(_JOB, jobs.read_job, "Jobs", ("The job", ref("Job")), role=Role.WRITE),
+    _order(f"{_JOB}/cancel", jobs.cancel_job, "The job", ref("Job")),
+    _order(f"{_JOB}/retry", jobs.retry_job, "The job", ref("Job")),
+    _get("/queues", jobs.read_queues, "Jobs", ("The queues", ref("Queues"))),
+    _order(f"{_QUEUES}/retry", jobs.retry_dead_letters, "How many wait again"),
+    _order(f"{_QUEUES}/pause", jobs.pause_queue, "It is paused"),
+    _order(f"{_QUEUES}/resume", jobs.resume_queue, "It is not paused"),
+)
+
 _TOKENS: Final = (
     _get(
         "/whoami",
@@ -302,4 +342,12 @@ _TOKENS: Final = (
     _delete("/tokens/{token}", tokens.revoke_token, "Tokens", Role.ADMIN),
 )
 
-ENDPOINTS: Final = (*_COLLECTIONS, *_DOCUMENTS, *_AQL, *_LIVE, *_TOKENS, *_OBSERVE)
+ENDPOINTS: Final = (
+    *_COLLECTIONS,
+    *_DOCUMENTS,
+    *_AQL,
+    *_LIVE,
+    *_JOBS,
+    *_TOKENS,
+    *_OBSERVE,
+)

@@ -34,6 +34,10 @@ _NAMES: Final[JsonSchema] = {"type": "array", "items": _TEXT}
 _FIELDS: Final[JsonSchema] = {"type": "object", "additionalProperties": ref("Field")}
 _ROLE: Final[JsonSchema] = {"enum": ["none", "read", "write", "admin"]}
 _ROLES: Final[JsonSchema] = {"type": "object", "additionalProperties": _ROLE}
+_PRIORITY: Final[JsonSchema] = {"enum": ["low", "normal", "high", "critical"]}
+_STATUS: Final[JsonSchema] = {
+    "enum": ["pending", "running", "completed", "failed", "dead_letter", "cancelled"]
+}
 
 COMPONENTS: Final[dict[str, JsonSchema]] = {
     "Problem": _object(
@@ -139,6 +143,43 @@ COMPONENTS: Final[dict[str, JsonSchema]] = {
     ),
     "Granted": _object(
         {"name": _TEXT, "role": _ROLE, "collections": _ROLES}, ["name", "role"]
+    ),
+    "NewJob": _object(
+        {
+            "job_type": {**_TEXT, "minLength": 1},
+            "payload": _ANYTHING,
+            "queue": _TEXT,
+            "priority": _PRIORITY,
+            "max_retries": _COUNT,
+            "timeout_s": {"type": "number", "minimum": 0},
+            "run_at": {"type": ["string", "null"], "format": "date-time"},
+            "delay_s": {"type": "number", "minimum": 0},
+            "unique_key": _TEXT,
+        },
+        ["job_type"],
+        additionalProperties=False,
+    ),
+    "Job": _object(
+        {
+            "id": _TEXT,
+            "job_type": _TEXT,
+            "status": _STATUS,
+            "queue": _TEXT,
+            "payload": _ANYTHING,
+            "priority": _PRIORITY,
+            "attempt": _COUNT,
+            "max_retries": _COUNT,
+            "error": {"type": ["string", "null"]},
+            "errors": {"type": "array", "items": _ANYTHING},
+        },
+        ["id", "job_type", "status", "queue"],
+    ),
+    "Queues": _object(
+        {
+            "queues": {"type": "object", "additionalProperties": _ANYTHING},
+            "workers": _COUNT,
+        },
+        ["queues", "workers"],
     ),
     "Tree": _object(
         {

@@ -12,10 +12,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import job_handlers
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from served import Served, serving
 from support import wait_until
+
+from aurora_actors import Job, JobFailedError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -31,7 +34,7 @@ FLAGS = [
 PATIENCE_MS = 30_000
 VIEWS = [
     "collections", "collections/people", "collections/people/schema",
-    "collections/people/indexes", "query", "live/people", "system",
+    "collections/people/indexes", "query", "live/people", "jobs", "system",
 ]  # fmt: skip
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -270,6 +273,31 @@ def test_a_live_view_follows_the_writes_of_another_process(
     log = page.get_by_role("log", name="What happened")
     for word in ("appeared", "changed", "vanished"):
         expect(log.get_by_text(word)).to_be_visible()
+
+
+# ------------------------------------------------------------------ jobs
+def test_a_dead_job_is_looked_at_and_retried(visit: Visit, served: Served):
+    served.db.start_pool("all", handlers=job_handlers)
+    # It counts in a collection that is not there yet.
+    job = Job("count", {"name": "x"}, max_retries=0)
+    job_id = served.db.enqueue_job(job)
+    with pytest.raises(JobFailedError):
+        served.db.wait_job(job_id, timeout=40)
+    served.db.new_collection("counters", open=True)
+
+    page = visit.log_in(served.token)
+    visit.view("jobs")
+    queues = page.get_by_role("region", name="Queues")
+    expect(queues.get_by_role("row", name="default")).to_contain_text("1")
+    page.get_by_label("Status").select_option("dead_letter")
+    page.get_by_role("row", name=f"Job count {job_id}").press("Enter")
+    shown = page.get_by_role("dialog", name="Job count")
+    expect(shown).to_contain_text("Attempt 1")
+    shown.get_by_role("button", name="Retry").click()
+    assert served.db.wait_job(job_id, timeout=40) == "counted"
+    page.get_by_label("Status").select_option("completed")
+    row = page.get_by_role("row", name=f"Job count {job_id}")
+    expect(row).to_contain_text("completed")
 
 
 # ------------------------------------------------------------------ processes

@@ -47,11 +47,12 @@ def test_the_shell_samples_run_as_printed(environment: dict[str, str]) -> None:
         )
         assert done.returncode == 0, f"{sample}\n{done.stdout}\n{done.stderr}"
         shown.append(done.stdout)
-    documents, texts, schemas, live = shown
+    documents, texts, schemas, jobs, live = shown
     assert '"age":42' in documents
     assert '"imported":2' in documents
     assert '"old":[{"name":"Dee","age":64}]' in texts
     assert '"fields":["role","age"],"kind":' in schemas
+    assert '"queues":{"default":{"pending":1' in jobs
     assert "event: initial_complete" in live
 
 

@@ -5,6 +5,7 @@ import { fill, h, icon, newId, toast } from "./dom.js";
 import { History } from "./history.js";
 import { showCollections } from "./collections.js";
 import { showCollection } from "./collection.js";
+import { showJobs } from "./jobs.js";
 import { showLive } from "./live.js";
 import { showQuery } from "./query.js";
 import { showSystem } from "./system.js";
@@ -15,6 +16,7 @@ const VIEWS = [
   ["collections", "Collections", showCollections],
   ["query", "Query", showQuery],
   ["live", "Live", showLive],
+  ["jobs", "Jobs", showJobs],
   ["system", "System", showSystem],
 ];
 
