@@ -2,8 +2,8 @@
 
 The mailbox and the clock around :class:`~aurora_actors.indexing.builder.IndexBuilder`,
 which does the work in steps of one commit each. Storage wakes it when the log has
-advanced; it then works until it has caught up, pauses for :data:`PAUSE_S` so that the
-single commits of a busy writer are taken together, and asks to be woken again. What can
+advanced; it then works until it has caught up, pauses for :data:`PAUSE_S` or longer so
+that the single commits of a busy writer are taken together, and asks to be woken again. What can
 wait (small column segments, merging) is done when nothing has come for a while.
 
 Storage keeps the changes that the builder has not seen, up to ten times
@@ -47,6 +47,10 @@ __all__ = ["main", "serve"]
 logger = logging.getLogger(__name__)
 
 PAUSE_S: Final = 0.01
+# It rests for three times as long as it has worked, within limits: small steps cost as
+# much as large ones, and take the core that a busy writer needs.
+_REST: Final = 3.0
+_LONGEST_PAUSE_S: Final = 0.05
 _IDLE_S: Final = 0.1
 _BEAT_S: Final = 1.0
 _SLICE_S: Final = 0.25
@@ -170,11 +174,13 @@ class BuilderActor:
         """Catch up, rest a little, wait for more; for ever."""
         while True:
             self._woken = trio.Event()
+            began = trio.current_time()
             try:
                 await self._catch_up()
+                took = trio.current_time() - began
                 self._follower.ask(self._builder.lsn)
                 self._channel.flush()
-                await trio.sleep(PAUSE_S)
+                await trio.sleep(min(max(PAUSE_S, _REST * took), _LONGEST_PAUSE_S))
                 await self._rest()
             except CorruptionError as exc:
                 logger.warning(

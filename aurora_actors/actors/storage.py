@@ -64,6 +64,7 @@ __all__ = ["compile_encoded", "main", "serve", "serve_engine"]
 
 logger = logging.getLogger(__name__)
 
+_ON_BEHALF: Final = (ChangeMatching, Commit)
 _OF_WORKERS: Final = (FinishJobs, ReportProgress, WorkerGone)
 
 
@@ -164,8 +165,9 @@ class StorageActor:
             if mail.sender == SUPERVISOR:
                 self._obey(mail)
                 continue
+            sender = mail.sender
             for letter in mail.letters:
-                asker = _Asker(mail.sender, letter.request_id)
+                asker = _Asker(sender, letter.request_id)
                 request = self._decode(asker, letter.body)
                 if request is None:
                     continue
@@ -257,8 +259,19 @@ class StorageActor:
         size = self._batch_size
         for start in range(0, len(calls), size):
             replies = self._engine.execute(calls[start : start + size])
-            for asker, reply in zip(askers[start : start + size], replies, strict=True):
-                self._channel.queue(asker.name, asker.request_id, reply)
+            self._reply_all(askers[start : start + size], replies)
+
+    def _reply_all(self, askers: Sequence[_Asker], replies: Sequence[Message]) -> None:
+        """Reply to all; those of one asker that stand next to each other at once."""
+        start = 0
+        for end in range(1, len(askers) + 1):
+            name = askers[start].name
+            if end < len(askers) and askers[end].name == name:
+                continue
+            numbers = [asker.request_id for asker in askers[start:end]]
+            letters = list(zip(numbers, replies[start:end], strict=True))
+            self._channel.queue_all(name, letters)
+            start = end
 
     def _answer(self, asker: _Asker, request: StorageRequest) -> Message | None:
         try:
@@ -312,7 +325,7 @@ class StorageActor:
 
 
 def _call(mail: Mail, request_id: int, request: Operation) -> StorageCall:
-    if isinstance(request, ChangeMatching | Commit) and request.client:
+    if isinstance(request, _ON_BEHALF) and request.client:
         return StorageCall(request.client, request.client_request_id, 0, request)
     if isinstance(request, _OF_WORKERS):
         # They say themselves which attempt they speak of; a repeat is recognised.

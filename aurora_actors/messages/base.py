@@ -116,7 +116,9 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Envelope)
 
 
-def encode_envelope(sender: str, floor: int, letters: Iterable[Letter]) -> bytes:
+def encode_envelope(
+    sender: str, floor: int, letters: Iterable[tuple[int, Message]]
+) -> bytes:
     """Encode one envelope with all ``letters`` in their order."""
     return _encoder.encode((PROTOCOL_VERSION, sender, floor, list(letters)))
 

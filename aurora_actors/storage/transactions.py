@@ -94,11 +94,13 @@ def is_conflict(reply: Message) -> bool:
 # ------------------------------------------------------------------ size
 def request_weight(request: Operation) -> tuple[int, int]:
     """What a request adds to a batch: about how many documents, and how many bytes."""
+    if type(request) is InsertDocuments:
+        documents = request.documents
+        size = len(documents[0]) if len(documents) == 1 else sum(map(len, documents))
+        return len(request.ids), size
     if isinstance(request, Commit):
         weights = [request_weight(each) for each in request.operations]
         return 1 + sum(each[0] for each in weights), sum(each[1] for each in weights)
-    if isinstance(request, InsertDocuments):
-        return len(request.ids), sum(map(len, request.documents))
     return 1, 0
 
 

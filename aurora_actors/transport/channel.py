@@ -14,7 +14,7 @@ what is queued for it is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from aurora_actors.messages.base import Letter, Mail, Message
@@ -35,6 +35,10 @@ class Channel(Protocol):
 
     def queue(self, to: str, request_id: int, body: Message) -> None:
         """Add a letter for the mailbox ``to``; it leaves with the next flush."""
+        ...
+
+    def queue_all(self, to: str, letters: Sequence[tuple[int, Message]]) -> None:
+        """Add letters for the mailbox ``to``: request ids and bodies."""
         ...
 
     def flush(self) -> None:
@@ -72,12 +76,16 @@ class Outbox:
     __slots__ = ("letters", "overflowed")
 
     def __init__(self) -> None:
-        self.letters: list[Letter] = []
+        self.letters: list[tuple[int, Message]] = []
         self.overflowed = False
 
     def add(self, letter: Letter) -> int:
         """Add a letter; returns how many were dropped because of it."""
-        self.letters.append(letter)
+        return self.add_all((letter,))
+
+    def add_all(self, letters: Sequence[tuple[int, Message]]) -> int:
+        """Add letters; returns how many were dropped because of them."""
+        self.letters += letters
         if len(self.letters) <= MAX_QUEUED_LETTERS:
             return 0
         dropped = len(self.letters)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import trio
@@ -107,11 +107,15 @@ class Mailbox:
     # -------------------------------------------------------------- sending
     def queue(self, to: str, request_id: int, body: Message) -> None:
         """Add a letter for the mailbox ``to``; it leaves with the next flush."""
+        self.queue_all(to, (Letter(request_id, body),))
+
+    def queue_all(self, to: str, letters: Sequence[tuple[int, Message]]) -> None:
+        """Add letters for the mailbox ``to``: request ids and bodies."""
         peer = self._peers.get(to)
         if peer is None:
             outlet = Outlet(mailbox_path(self._runtime_dir, to))
             peer = self._peers[to] = _Peer(outlet)
-        self._counts["dropped"] += peer.add(Letter(request_id, body))
+        self._counts["dropped"] += peer.add_all(letters)
         self._dirty[to] = peer
 
     def flush(self) -> None:

@@ -148,8 +148,12 @@ class MemoryChannel:
 
     def queue(self, to: str, request_id: int, body: Message) -> None:
         """Add a letter for the mailbox ``to``; it leaves with the next flush."""
+        self.queue_all(to, (Letter(request_id, body),))
+
+    def queue_all(self, to: str, letters: Sequence[tuple[int, Message]]) -> None:
+        """Add letters for the mailbox ``to``: request ids and bodies."""
         box = self._outboxes.setdefault(to, Outbox())
-        self._counts["dropped"] += box.add(Letter(request_id, body))
+        self._counts["dropped"] += box.add_all(letters)
 
     def flush(self) -> None:
         """Send what is queued as far as the receivers take it; never blocks."""
