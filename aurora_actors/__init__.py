@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from aurora_actors.client.paging import Edge, Page, PageInfo
     from aurora_actors.client.query import Query
     from aurora_actors.client.receipts import Receipt
+    from aurora_actors.client.schedules import ScheduleInfo
     from aurora_actors.client.stream import DocumentStream
     from aurora_actors.client.transaction import Savepoint, Transaction
     from aurora_actors.client.updates import (
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from aurora_actors.messages.jobs import Backoff, JobPriority, QueueStatistics
+    from aurora_actors.messages.schedules import Misfire
     from aurora_actors.messages.storage import Compacted
     from aurora_actors.messages.supervision import ActorStatus, TreeStatus
     from aurora_actors.query.filters import Filter, FilterBuilder, field
@@ -196,6 +198,7 @@ __all__ = [
     "Max",
     "MigrationResult",
     "Min",
+    "Misfire",
     "Modified",
     "MutationResult",
     "NotFoundError",
@@ -217,6 +220,7 @@ __all__ = [
     "Removed",
     "ResultDocument",
     "Savepoint",
+    "ScheduleInfo",
     "SchemaResult",
     "StdDev",
     "StorageFullError",
@@ -275,6 +279,8 @@ _HOMES = {
     "client.jobs_function": ("JobFunction", "job"),
     "client.jobs_model": ("Job", "JobAttemptError", "JobInfo", "JobStatus"),
     "client.jobs_system": ("WorkerConfig", "WorkerSystem"),
+    "client.schedules": ("ScheduleInfo",),
+    "messages.schedules": ("Misfire",),
     "client.paging": ("Edge", "Page", "PageInfo"),
     "client.query": ("Query",),
     "client.receipts": ("Receipt",),

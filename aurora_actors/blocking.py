@@ -23,6 +23,7 @@ from aurora_actors.client.blocking_query import (
     refuse_asynchronous,
     run_now,
 )
+from aurora_actors.client.blocking_schedules import BlockingSchedules
 from aurora_actors.client.blocking_tokens import BlockingTokens
 from aurora_actors.client.blocking_transaction import (
     BlockingSavepoint,
@@ -70,6 +71,7 @@ class Aurora(
     BlockingIndexes,
     BlockingJobs,
     BlockingPools,
+    BlockingSchedules,
 ):
     """A database for threads; see :class:`aurora_actors.Aurora` for every method."""
 

@@ -154,6 +154,7 @@ class JobsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     retention_s: Annotated[float, Meta(ge=0)] = 86_400.0
     dead_letter_retention_s: Annotated[float, Meta(ge=0)] = 2_592_000.0
     cleanup_interval_seconds: Seconds = 60.0
+    allow_fake_clock: bool = False
 
     def __post_init__(self) -> None:
         _check_fields(self, "jobs.")

@@ -21,6 +21,7 @@ import trio
 from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
 from aurora_actors.errors import AuroraError, ProtocolError
 from aurora_actors.messages.base import Failure, Mail, Message
+from aurora_actors.messages.clocks import SetJobClock
 from aurora_actors.messages.jobs import (
     AwaitJob,
     ClaimJobs,
@@ -283,7 +284,7 @@ class StorageActor:
                     return LogSynced(lsn=self._engine.lsn)
                 case ReadStatistics():
                     return Statistics(values=dict(self._engine.statistics()))
-                case RenewLeases() | ReadJobStatistics() | AwaitJob():
+                case RenewLeases() | ReadJobStatistics() | AwaitJob() | SetJobClock():
                     return self._answer_about_jobs(asker, request)
                 case ForgetClient(client=client):
                     self._engine.forget_client(client)
@@ -294,12 +295,16 @@ class StorageActor:
             return Failure.of(exc, self._name)
 
     def _answer_about_jobs(
-        self, asker: _Asker, request: RenewLeases | ReadJobStatistics | AwaitJob
+        self,
+        asker: _Asker,
+        request: RenewLeases | ReadJobStatistics | AwaitJob | SetJobClock,
     ) -> Message | None:
         if isinstance(request, AwaitJob):
             return self._engine.await_job(*asker, request)
         if isinstance(request, RenewLeases):
             return self._engine.jobs.renew(request)
+        if isinstance(request, SetJobClock):
+            return self._engine.set_job_clock(request)
         return self._engine.job_statistics()
 
     def _reply(self, asker: _Asker, reply: Message) -> None:

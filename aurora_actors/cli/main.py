@@ -22,6 +22,7 @@ from aurora_actors.cli.command import (
     Command as _Command,
     argument as _argument,
 )
+from aurora_actors.cli.job_commands import JOB_COMMANDS, JOB_GROUPS
 from aurora_actors.cli.output import Output
 from aurora_actors.errors import AuroraError, UsageError
 
@@ -49,7 +50,7 @@ _FORMAT: Final = _argument(
     "--format", choices=_FORMATS, help="the file's format (default: by its name)"
 )
 
-_GROUPS: Final = {"token": "tokens for the HTTP gateway"}
+_GROUPS: Final = {"token": "tokens for the HTTP gateway", **JOB_GROUPS}
 """What the verbs of each group are about."""
 
 _COMMANDS: Final[dict[str, _Command]] = {
@@ -226,7 +227,7 @@ _COMMANDS: Final[dict[str, _Command]] = {
         [_PATH, _TOKEN],
     ),
 }
-COMMANDS: Final[dict[str, _Command]] = {**_COMMANDS, **verbs.COMMANDS}
+COMMANDS: Final[dict[str, _Command]] = {**_COMMANDS, **JOB_COMMANDS, **verbs.COMMANDS}
 """All verbs, by name."""
 
 

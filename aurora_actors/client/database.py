@@ -24,6 +24,7 @@ from aurora_actors.client.query import Query
 from aurora_actors.client.receipts import Receipt, last_receipt
 from aurora_actors.client.remote_transaction import RemoteTransaction
 from aurora_actors.client.retrying import run_transaction
+from aurora_actors.client.schedules import ScheduleHandle
 from aurora_actors.client.tokens import TokenHandle
 from aurora_actors.client.transaction import Transaction
 from aurora_actors.client.upkeep import UpkeepHandle
@@ -75,6 +76,7 @@ class Aurora(
     IndexHandle,
     JobsHandle,
     PoolsHandle,
+    ScheduleHandle,
 ):
     """A database: ``async with Aurora.open("myapp.db") as db``.
 

@@ -53,7 +53,14 @@ from aurora_actors.messages.base import (
     Message,
     decode_envelope,
 )
-from aurora_actors.messages.jobs import JobAwaited, JobsEnqueued, JobStatistics
+from aurora_actors.messages.clocks import JobClockSet
+from aurora_actors.messages.jobs import (
+    Claimed,
+    JobAwaited,
+    JobsEnqueued,
+    JobsFinished,
+    JobStatistics,
+)
 from aurora_actors.messages.pools import PoolState
 from aurora_actors.messages.query import (
     CancelQuery,
@@ -70,6 +77,7 @@ from aurora_actors.messages.remote import (
     TransactionEnded,
     TransactionMarked,
 )
+from aurora_actors.messages.schedules import SchedulePut
 from aurora_actors.messages.storage import (
     CollectionDefined,
     Committed,
@@ -110,6 +118,10 @@ _Answer: TypeAlias = (
     | JobAwaited
     | JobStatistics
     | PoolState
+    | Claimed
+    | JobsFinished
+    | SchedulePut
+    | JobClockSet
     | Failure
 )
 _answers = msgspec.msgpack.Decoder(_Answer)

@@ -14,11 +14,14 @@ from typing import Final, TypeAlias
 from aurora_actors.errors import AuroraError, InternalError
 from aurora_actors.messages.aql import AqlReply, ExecuteAql
 from aurora_actors.messages.base import Message
+from aurora_actors.messages.clocks import JobClockSet
 from aurora_actors.messages.indexing import AwaitIndexed
 from aurora_actors.messages.jobs import (
     AwaitJob,
+    Claimed,
     JobAwaited,
     JobsEnqueued,
+    JobsFinished,
     JobStatistics,
     ReadJobStatistics,
 )
@@ -34,6 +37,7 @@ from aurora_actors.messages.remote import (
     TransactionEnded,
     TransactionMarked,
 )
+from aurora_actors.messages.schedules import SchedulePut
 from aurora_actors.messages.storage import (
     Checkpoint,
     CollectionDefined,
@@ -69,6 +73,10 @@ Reply: TypeAlias = (
     | JobsEnqueued
     | JobAwaited
     | JobStatistics
+    | SchedulePut
+    | JobClockSet
+    | Claimed
+    | JobsFinished
     | PoolState
     | Subscribed
     | AqlReply

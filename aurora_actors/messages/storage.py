@@ -12,6 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from aurora_actors.messages.base import Failure, Message
+from aurora_actors.messages.clocks import JobClockSet, SetJobClock
 from aurora_actors.messages.jobs import (
     AwaitJob,
     Claimed,
@@ -259,6 +260,7 @@ StorageRequest: TypeAlias = (
     | RenewLeases
     | AwaitJob
     | ReadJobStatistics
+    | SetJobClock
 )
 
 
@@ -347,6 +349,7 @@ StorageReply: TypeAlias = (
     | JobAwaited
     | JobStatistics
     | SchedulePut
+    | JobClockSet
     | Failure
 )
 

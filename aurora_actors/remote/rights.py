@@ -50,6 +50,7 @@ from aurora_actors.messages.remote import (
     RunInTransaction,
     decode_desk_request,
 )
+from aurora_actors.messages.schedules import SchedulePart
 from aurora_actors.messages.storage import (
     Checkpoint,
     Commit,
@@ -80,6 +81,7 @@ _ADMINISTRATION: Final = (
     | ResumeQueue
     | LimitQueue
     | PurgeJobs
+    | SchedulePart
     | Checkpoint
     | Compact
 )

@@ -22,8 +22,14 @@ from typing import Final
 import lmdb
 
 from aurora_actors.config import AuroraConfig, DurabilityMode
-from aurora_actors.errors import AuroraError, StorageFullError, UnavailableError
+from aurora_actors.errors import (
+    AuroraError,
+    StorageFullError,
+    UnavailableError,
+    UsageError,
+)
 from aurora_actors.messages.base import Failure, Message
+from aurora_actors.messages.clocks import JobClockSet, SetJobClock
 from aurora_actors.messages.jobs import AwaitJob, JobAwaited, JobStatistics
 from aurora_actors.messages.storage import Compacted, Written
 from aurora_actors.storage.ageing import Ageing
@@ -37,6 +43,7 @@ from aurora_actors.storage.jobs.changes import Surroundings
 from aurora_actors.storage.jobs.desk import Desk
 from aurora_actors.storage.jobs.rows import ended_job
 from aurora_actors.storage.jobs.service import JobClock, JobService
+from aurora_actors.storage.jobs.standing import set_clock
 from aurora_actors.storage.operations import CompilePredicate, Operations
 from aurora_actors.storage.origins import AUDITOR, Origins
 from aurora_actors.storage.outcomes import encode_reply
@@ -68,10 +75,12 @@ class Engine:
         clock: Callable[[], float],
         jobs: JobService,
         wall: Callable[[], float],
+        job_clock: JobClock,
     ) -> None:
         self._store = store
         self._runner = RequestRunner(operations, store.outcomes)
         self.jobs = jobs
+        self._job_clock = job_clock
         self._upkeep = upkeep
         config = store.config
         self._strict = config.durability is DurabilityMode.STRICT
@@ -127,13 +136,14 @@ class Engine:
             settings.checkpoint_log_bytes,
             store.map_size,
         )
-        now, desk = JobClock(wall, clock).now, Desk(clock)
+        job_clock = JobClock(wall, clock)
+        now, desk = job_clock.now, Desk(clock)
         operations = Operations(config, compile_predicate)
         around = Surroundings(desk, now, random.random)
         jobs = JobService(config, operations.use_jobs(config, around), desk, now)
         with lmdb_errors(store.data_path), store.env.begin() as txn:
             jobs.load(txn, store.tables, store.catalog)
-        return cls(store, operations, upkeep, clock, jobs, wall)
+        return cls(store, operations, upkeep, clock, jobs, wall, job_clock)
 
     @property
     def lsn(self) -> int:
@@ -264,6 +274,19 @@ class Engine:
             self.jobs.await_job(client, request_id, request)
             return None
         return JobAwaited(document=body)
+
+    def set_job_clock(self, request: SetJobClock) -> JobClockSet:
+        """Set the clock of jobs and schedules, for a test.
+
+        Raises:
+            UsageError: the settings do not allow that.
+        """
+        if not self._store.config.jobs.allow_fake_clock:
+            raise UsageError(
+                "the clock of jobs can only be set where the setting "
+                "jobs.allow_fake_clock allows it"
+            )
+        return set_clock(self._job_clock, self.jobs, self.run_jobs, request)
 
     def job_statistics(self) -> JobStatistics:
         """The number of jobs by queue and status."""

@@ -111,6 +111,11 @@ class Schedules:
         wait = (following - self._now()).total_seconds()
         return min(max(wait, 0.0), _LOOK_EVERY_S)
 
+    def next_tick(self) -> datetime | None:
+        """When the next schedule is due; ``None`` when none is."""
+        following = self._following()
+        return None if following is _NEVER else following
+
     def forget_next(self) -> None:
         """Schedules may have changed: the next tick is looked for again."""
         self._next = None

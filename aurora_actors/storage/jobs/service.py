@@ -80,9 +80,17 @@ class JobClock:
         self._wall = wall
         self._monotonic = monotonic
         self._base, self._since = wall(), monotonic()
+        self._stands: datetime | None = None
+
+    def stand(self, moment: datetime | None) -> None:
+        """Stand at a moment, for a test; ``None`` follows the system again."""
+        self._stands = moment
+        self._base, self._since = self._wall(), self._monotonic()
 
     def now(self) -> datetime:
         """The present moment, in UTC."""
+        if self._stands is not None:
+            return self._stands
         wall, monotonic = self._wall(), self._monotonic()
         pace = self._base + (monotonic - self._since)
         if wall > pace:
@@ -343,6 +351,15 @@ class JobService:
         if desk.awaited:
             moments.append(self._next_expiry)
         return max(0.0, min(moments) - now)
+
+    def next_tick(self) -> datetime | None:
+        """When the next schedule is due."""
+        return self._changes.schedules.next_tick()
+
+    def clock_was_set(self) -> None:
+        """All that goes by the time of jobs is looked at again."""
+        self._desk.stale = True
+        self._next_removal = self._clock()
 
     # -------------------------------------------------------------- numbers
     def statistics(self, txn: Transaction, tables: Tables) -> JobStatistics:
