@@ -67,10 +67,10 @@ def test_many_jobs_are_enqueued_in_their_order(db):
     before = len(waiting(db))
     result = run(
         db,
-        'mutation { enqueueJobs(jobType: "resize", payloads: [{n: 1} {n: 2} {n: 3}]) { id payload } }',
+        'mutation { enqueueJobs(jobType: "resize", payloads: [{id: 1} {id: 2} {id: 3}]) { id payload } }',
     )
     assert [each["payload"] for each in result.to_dicts()] == [
-        {"n": 1}, {"n": 2}, {"n": 3},
+        {"id": 1}, {"id": 2}, {"id": 3},
     ]  # fmt: skip
     ids = [document.id for document in result.documents]
     assert ids == sorted(ids)

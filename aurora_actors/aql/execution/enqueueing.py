@@ -20,7 +20,11 @@ from aurora_actors.messages.aql import AqlPart
 from aurora_actors.messages.jobs import JOBS, EnqueueJobs, JobPriority, NewJob
 from aurora_actors.query.transaction import TransactionView
 from aurora_actors.schema.record import pack_record, record_id
-from aurora_actors.schema.values import decode_document, encode_document
+from aurora_actors.schema.values import (
+    decode_value,
+    encode_document,
+    encode_value,
+)
 from aurora_actors.storage.jobs.document import (
     ENDED,
     PENDING,
@@ -94,7 +98,7 @@ def _new_jobs(wish: Enqueue, seed: Seed) -> Iterator[NewJob]:
     if wish.max_retries is not None:
         template = msgspec.structs.replace(template, max_retries=wish.max_retries)
     for payload in wish.payloads:
-        body = encode_document(payload)
+        body = encode_value(payload)  # an argument may be called id
         yield msgspec.structs.replace(template, id=seed.new_id(), payload=body)
 
 
@@ -121,7 +125,7 @@ def _shown(job: NewJob | JobDocument) -> dict[str, object]:
     run_at = job.run_at
     return {
         "jobType": job.job_type,
-        "payload": decode_document(bytes(job.payload)),
+        "payload": decode_value(bytes(job.payload)),
         "queue": job.queue,
         "status": job.status if isinstance(job, JobDocument) else PENDING,
         "priority": JobPriority(job.priority).name,
