@@ -20,6 +20,7 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 import trio
 
+from aurora_actors.actors.executor_timing import Timer
 from aurora_actors.aql import tree
 from aurora_actors.aql.execution.notes import decode_note, encode_note
 from aurora_actors.aql.execution.parts import Parts
@@ -115,7 +116,7 @@ class AqlRunner:
         return self._programs.statistics()
 
     # -------------------------------------------------------------- reading
-    async def stream(self, request: ExecuteAql, outlet: Outlet) -> None:
+    async def stream(self, request: ExecuteAql, outlet: Outlet, timer: Timer) -> None:
         """Run a text that reads.
 
         Raises:
@@ -129,7 +130,9 @@ class AqlRunner:
             program = self._programs.get(request.text, request.variables, snapshot)
             if program.writes:
                 raise ProtocolError("a text that writes was asked as one that reads")
-            steps = _steps(request, program, SnapshotReading(snapshot, aids))
+            reading = SnapshotReading(snapshot, aids)
+            timer.executions = reading.executions
+            steps = _steps(request, program, reading)
             held: AqlPart | None = None
             template = program.template
             for part in steps:

@@ -64,7 +64,11 @@ async def serve(context: ActorContext) -> None:
     gateway = Gateway(settings, context.config.request_timeout_s)
     listener = _listen(settings)
     port = listener.getsockname()[1]
-    context.statistics = lambda: {"port": port, **gateway.counts}
+    context.statistics = lambda: {
+        "port": port,
+        **gateway.counts,
+        **gateway.times.statistics(),
+    }
     shutdown = trio.Event()
     try:
         async with trio.open_nursery() as nursery:

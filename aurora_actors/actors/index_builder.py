@@ -21,6 +21,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import time
 from typing import Final, NamedTuple
 
 import msgspec
@@ -40,6 +41,7 @@ from aurora_actors.messages.supervision import (
     ClientGone,
     ShutDown,
 )
+from aurora_actors.meters import Histogram
 from aurora_actors.storage.reader import DataReader
 
 __all__ = ["main", "serve"]
@@ -103,11 +105,12 @@ class BuilderActor:
         self._woken = trio.Event()
         self._stopping = False
         context.lsn = lambda: self._builder.lsn
+        self._catch_up_times = Histogram("catch_up_seconds")
         context.statistics = self.statistics
 
     def statistics(self) -> dict[str, int | float]:
         """Counters of the builder that is open now."""
-        return self._builder.statistics()
+        return {**self._builder.statistics(), **self._catch_up_times.statistics()}
 
     def _open_builder(self) -> IndexBuilder:
         with self._reader.snapshot() as snapshot:
@@ -194,6 +197,7 @@ class BuilderActor:
     async def _catch_up(self) -> None:
         """Take steps until there is nothing more to be done at once."""
         more = True
+        begun, before = time.perf_counter(), self._builder.lsn
         while more:
             # No snapshot is held for long: storage could not reuse its pages.
             end = trio.current_time() + _SLICE_S
@@ -205,6 +209,8 @@ class BuilderActor:
                 # Storage is to know how far behind we are.
                 self._follower.ask(self._builder.lsn)
                 self._channel.flush()
+        if self._builder.lsn != before:
+            self._catch_up_times.record(time.perf_counter() - begun)
 
     async def _rest(self) -> None:
         """Wait to be woken; do what has been waiting when nobody does."""

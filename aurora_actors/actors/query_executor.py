@@ -24,6 +24,7 @@ import trio
 
 from aurora_actors.actors.executor_aql import AqlRunner
 from aurora_actors.actors.executor_sharing import Sharing
+from aurora_actors.actors.executor_timing import Timer, Timings
 from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
 from aurora_actors.errors import (
     AuroraError,
@@ -113,6 +114,7 @@ class _Running:
 
     def __init__(self, credit: int) -> None:
         self.scope = trio.CancelScope()
+        self.timer = Timer()
         self._credit = credit
         self._granted = trio.Event()
 
@@ -125,7 +127,9 @@ class _Running:
         """Wait until one chunk may be sent."""
         while self._credit <= 0:
             self._granted = trio.Event()
+            since = time.monotonic()
             await self._granted.wait()
+            self.timer.waited(time.monotonic() - since)
         self._credit -= 1
 
 
@@ -158,6 +162,7 @@ class ExecutorActor:
         self._sharing = Sharing(
             self._channel, helpers, self._reader, self._running.__len__
         )
+        self._timings = Timings(config.slow_query_ms)
         self._statements: dict[int, _Statement] = {}
         # Storage remembers by number what an earlier run of this actor has asked.
         self._last_statement = time.time_ns() // 1000
@@ -174,6 +179,7 @@ class ExecutorActor:
             **self._cache.statistics(),
             **self._sharing.statistics(),
             **self._aql.statistics(),
+            **self._timings.statistics(),
         }
 
     async def serve(self) -> None:
@@ -273,6 +279,7 @@ class ExecutorActor:
             self._fail(key, exc)
         finally:
             del self._running[key]
+            self._timings.ended(key[0], request, running.timer)
         self._channel.flush()
 
     def _fail(self, key: _Key, error: Exception) -> None:
@@ -291,7 +298,8 @@ class ExecutorActor:
                 await self._send_result(key, request, running)
             case ExecuteAql(writes=False):
                 self._counts["queries"] += 1
-                await self._aql.stream(request, _Outlet(self, key, running))
+                outlet = _Outlet(self, key, running)
+                await self._aql.stream(request, outlet, running.timer)
             case ExecuteAql():
                 self._counts["statements"] += 1
                 self._reply(key, await self._aql.answer(*key, request))
@@ -324,6 +332,7 @@ class ExecutorActor:
     ) -> None:
         with self._reader.snapshot() as (snapshot, aids):
             execution = self._begin(request, snapshot, aids)
+            running.timer.executions.append(execution)
             if isinstance(execution, Aggregation):
                 await self._sharing.share(execution)
             number = 0

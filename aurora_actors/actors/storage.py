@@ -12,6 +12,7 @@ request, but answered to the executor.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -55,6 +56,7 @@ from aurora_actors.messages.supervision import (
     ClientGone,
     ShutDown,
 )
+from aurora_actors.meters import Histogram
 from aurora_actors.query.compile import compile_predicate
 from aurora_actors.query.predicate import decode_predicate
 from aurora_actors.storage.engine import Engine, StorageCall
@@ -133,7 +135,12 @@ class StorageActor:
         self._wake = trio.Event()
         self._next_round = 0.0
         context.lsn = lambda: engine.lsn
-        context.statistics = engine.statistics
+        self._commit_times = Histogram("commit_seconds")
+        context.statistics = self.statistics
+
+    def statistics(self) -> dict[str, int | float]:
+        """The engine's counters, and how long commits take."""
+        return {**self._engine.statistics(), **self._commit_times.statistics()}
 
     async def serve(self) -> None:
         """Serve the mailbox until the supervisor says to shut down."""
@@ -259,7 +266,9 @@ class StorageActor:
     def _commit(self, calls: Sequence[StorageCall], askers: Sequence[_Asker]) -> None:
         size = self._batch_size
         for start in range(0, len(calls), size):
+            begun = time.perf_counter()
             replies = self._engine.execute(calls[start : start + size])
+            self._commit_times.record(time.perf_counter() - begun)
             self._reply_all(askers[start : start + size], replies)
 
     def _reply_all(self, askers: Sequence[_Asker], replies: Sequence[Message]) -> None:
@@ -283,7 +292,7 @@ class StorageActor:
                     self._engine.checkpoint()
                     return LogSynced(lsn=self._engine.lsn)
                 case ReadStatistics():
-                    return Statistics(values=dict(self._engine.statistics()))
+                    return Statistics(values=self.statistics())
                 case RenewLeases() | ReadJobStatistics() | AwaitJob() | SetJobClock():
                     return self._answer_about_jobs(asker, request)
                 case ForgetClient(client=client):

@@ -47,6 +47,7 @@ class Settings(TypedDict, total=False):
     audit_log_rotate_mb: int
     max_readers: int
     request_timeout_s: float
+    slow_query_ms: int
     heartbeat_interval_ms: int
     hang_timeout_ms: int
     shutdown_grace_s: float

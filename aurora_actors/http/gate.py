@@ -26,6 +26,7 @@ from aurora_actors.client.database import Aurora
 from aurora_actors.client.tokens import TOKENS, Grant, Role, grant_of, name_in
 from aurora_actors.config import HttpConfig
 from aurora_actors.errors import CollectionNotFoundError, UnavailableError
+from aurora_actors.meters import Histogram
 
 __all__ = ["Gateway", "is_loopback"]
 
@@ -48,6 +49,7 @@ class Gateway:
     Attributes:
         settings: How the gateway is configured.
         counts: Requests by status class, and connections that are open.
+        times: How long requests took, the sending of their answers included.
 
     Args:
         settings: How it is configured.
@@ -60,6 +62,7 @@ class Gateway:
         self._patience_s = patience_s
         self._attached = anyio.Event()
         self.counts = {"requests_open": 0, "websockets_open": 0}
+        self.times = Histogram("request_seconds")
         self._idle = anyio.Event()
         self._streams: set[anyio.CancelScope] = set()
         self._db: Aurora | None = None

@@ -6,6 +6,7 @@ Plain ASGI, so that nothing is buffered. Adds the headers every answer has, and 
 from __future__ import annotations
 
 import math
+import time
 from typing import Final
 
 import anyio
@@ -116,6 +117,7 @@ class Guard:
             await refusal(scope, receive, decorated)
             return
         self._gateway.begin()
+        begun = time.perf_counter()
         try:
             await self._app(scope, body.receive, decorated)
         except _TooLarge:
@@ -124,6 +126,7 @@ class Guard:
             refusal = problem(408, "http.slow_body", "the body did not come in time")
         finally:
             self._gateway.end()
+            self._gateway.times.record(time.perf_counter() - begun)
         if refusal is not None and not has_begun:
             await refusal(scope, receive, decorated)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +17,7 @@ from aurora_actors.http.routing import Asked
 from aurora_actors.http.wire import answer
 from aurora_actors.messages.supervision import TreeStatus
 
-__all__ = ["health", "metrics", "ready", "tree"]
+__all__ = ["health", "metric_lines", "metrics", "ready", "tree"]
 
 _TIMEOUT_S: Final = 5.0
 _UNSAFE: Final = re.compile(r"[^a-zA-Z0-9_]")
@@ -66,14 +67,21 @@ async def metrics(asked: Asked) -> Response:
     """All counters of all processes, for Prometheus."""
     asked.grant.need(Role.READ)
     status = await asked.db.status(timeout=_TIMEOUT_S)
-    text = "".join(_lines(status, asked.gateway.counts))
+    # Its own as they are now, the others' as of their last heartbeat.
+    own = {**asked.gateway.counts, **asked.gateway.times.statistics()}
+    text = "".join(metric_lines(status, own))
     return PlainTextResponse(text, media_type=_TEXT)
 
 
-def _lines(status: TreeStatus, counts: dict[str, int]) -> list[str]:
+def metric_lines(status: TreeStatus, own: Mapping[str, int | float]) -> list[str]:
+    """The metrics in the text format of Prometheus.
+
+    Args:
+        status: The tree.
+        own: The counters of the gateway that is asked.
+    """
     samples: dict[str, list[tuple[str, float]]] = {}
     for actor in status.actors:
-        label = f'{{actor="{actor.name}"}}'
         values: dict[str, float] = {
             "up": float(actor.state == "ready"),
             "restarts": actor.restarts,
@@ -82,15 +90,38 @@ def _lines(status: TreeStatus, counts: dict[str, int]) -> list[str]:
             "resident_memory_bytes": actor.rss_bytes,
             **actor.values,
         }
-        for name, value in values.items():
-            samples.setdefault(f"aurora_{_UNSAFE.sub('_', name)}", []).append(
-                (label, value)
-            )
+        for key, value in values.items():
+            name, label = _named(key, f'actor="{actor.name}"')
+            samples.setdefault(f"aurora_{name}", []).append((label, value))
     samples["aurora_clients"] = [("", status.clients)]
-    for name, count in counts.items():
-        samples[f"aurora_http_{name}"] = [("", count)]
+    for key, value in own.items():
+        name, label = _named(key, "")
+        samples.setdefault(f"aurora_http_{name}", []).append((label, value))
     lines: list[str] = []
+    typed: set[str] = set()
     for name, found in sorted(samples.items()):
-        lines.append(f"# TYPE {name} untyped\n")
+        family = _family(name, samples)
+        kind = "untyped" if family == name else "histogram"
+        if family not in typed:
+            typed.add(family)
+            lines.append(f"# TYPE {family} {kind}\n")
         lines += [f"{name}{label} {value:.17g}\n" for label, value in found]
     return lines
+
+
+def _named(key: str, label: str) -> tuple[str, str]:
+    """A counter's name and labels; behind a colon stands the bound of a bucket."""
+    name, colon, bound = key.partition(":")
+    labels = [label] if label else []
+    if colon:
+        labels.append(f'le="{bound}"')
+    return _UNSAFE.sub("_", name), f"{{{','.join(labels)}}}" if labels else ""
+
+
+def _family(name: str, samples: Mapping[str, object]) -> str:
+    """The histogram that a series is a part of; else the series itself."""
+    for end in ("_bucket", "_count", "_sum"):
+        family = name.removesuffix(end)
+        if family != name and f"{family}_bucket" in samples:
+            return family
+    return name

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from aurora_actors.meters import Histogram
 from aurora_actors.storage.frames import Frame
 
 __all__ = ["CommitLog"]
@@ -26,6 +27,11 @@ class CommitLog(Protocol):
     @property
     def synced_lsn(self) -> int:
         """The last change known to survive power loss."""
+        ...
+
+    @property
+    def sync_times(self) -> Histogram:
+        """How long the syncs took that had something to do."""
         ...
 
     @property

@@ -458,6 +458,7 @@ class Engine:
             "compactions": self._compactor.done,
             **self.jobs.counters(),
             **self._space.statistics(),
+            **({} if log is None else log.sync_times.statistics()),
         }
 
     def close(self) -> None:

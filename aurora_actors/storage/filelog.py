@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Final
 
 from aurora_actors.errors import ConflictError, CorruptionError, UnavailableError
+from aurora_actors.meters import Histogram
 from aurora_actors.storage.environment import file_errors, translate_os
 from aurora_actors.storage.files import Files, write_all
 from aurora_actors.storage.frames import Frame, encode_frame, scan_frames
@@ -77,6 +79,7 @@ class FileLog:
         self._segment_bytes = segment_bytes
         self._lock = Lock()
         self._sync_lock = Lock()
+        self._sync_times = Histogram("log_sync_seconds")
         self._segments: list[_Segment] = []
         self._unsynced: list[_Segment] = []
         self._names_changed = False
@@ -94,6 +97,11 @@ class FileLog:
     def last_lsn(self) -> int:
         """The last change in the log."""
         return self._last_lsn
+
+    @property
+    def sync_times(self) -> Histogram:
+        """How long the syncs took that had something to do."""
+        return self._sync_times
 
     @property
     def synced_lsn(self) -> int:
@@ -325,7 +333,9 @@ class FileLog:
                 pending = list(self._unsynced)
                 names_changed, self._names_changed = self._names_changed, False
             if target > self._synced_lsn or names_changed:
+                begun = time.perf_counter()
                 self._sync_files(pending, names_changed=names_changed)
+                self._sync_times.record(time.perf_counter() - begun)
             with self._lock:
                 # What was the last segment may have got more frames meanwhile.
                 self._unsynced = pending[-1:] + [

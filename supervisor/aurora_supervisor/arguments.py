@@ -36,6 +36,15 @@ def parser() -> argparse.ArgumentParser:
         commands, "restart", "restart one actor in order", "restart my.db storage"
     )
     restart.add_argument("actor", metavar="ACTOR", help="its name, as status shows it")
+    scale = _add(
+        commands,
+        "scale",
+        "change how many processes a worker pool has",
+        "scale my.db mail 4",
+        "Those beyond the number finish the jobs they have in hand, within their grace.",
+    )
+    scale.add_argument("pool", metavar="POOL", help="its name, as in worker_pools")
+    scale.add_argument("processes", metavar="N", type=int, help="how many; 0 rests it")
     _add(
         commands,
         "reload",

@@ -16,14 +16,17 @@ from typing import Final, TypeVar
 import msgspec
 
 from aurora_actors.client.launch import TreeConnection, connect_running
+from aurora_actors.config import check_pool_name
 from aurora_actors.errors import AuroraError, TreeDownError, UnavailableError
 from aurora_actors.messages.base import Failure
+from aurora_actors.messages.pools import POOL
 from aurora_actors.messages.supervision import (
     ApplicationNotice,
     ApplicationRequest,
     Done,
     ReadStatus,
     RestartActor,
+    ScaleGroup,
     StopTree,
     TreeStatus,
 )
@@ -59,6 +62,11 @@ def run(options: argparse.Namespace) -> int:
                 case "restart":
                     _ask(connection, RestartActor(name=options.actor), Done, _STOP_S)
                     _done(options, restarted=options.actor)
+                case "scale":
+                    name = f"{POOL}{check_pool_name(options.pool)}"
+                    request = ScaleGroup(name=name, count=options.processes)
+                    _ask(connection, request, Done, _ANSWER_S)
+                    _done(options, pool=options.pool, processes=options.processes)
                 case "reload":
                     os.kill(connection.attached.supervisor_pid, signal.SIGHUP)
                     _done(options, reloading=True)

@@ -7,7 +7,7 @@ read so that its commit can be compared with it.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Protocol
+from typing import Final, Protocol
 
 from aurora_actors.messages.query import GroupSpec, QuerySpec
 from aurora_actors.query.aggregate import Aggregation, run_aggregate
@@ -18,6 +18,8 @@ from aurora_actors.query.transaction import TransactionView
 from aurora_actors.storage.snapshot import CollectionInfo, Snapshot
 
 __all__ = ["Reading", "SnapshotReading", "ViewReading", "drain"]
+
+_MOST_NOTED: Final = 4
 
 
 class Reading(Protocol):
@@ -48,11 +50,20 @@ class Reading(Protocol):
 
 
 class SnapshotReading:
-    """Reads a snapshot, with whatever helps."""
+    """Reads a snapshot, with whatever helps.
+
+    Attributes:
+        executions: What was run, for its plans; the first few.
+    """
 
     def __init__(self, snapshot: Snapshot, aids: Aids) -> None:
         self.snapshot = snapshot
         self.aids = aids
+        self.executions: list[Execution | Aggregation] = []
+
+    def _note(self, execution: Execution | Aggregation) -> None:
+        if len(self.executions) < _MOST_NOTED:
+            self.executions.append(execution)
 
     @property
     def lsn(self) -> int:
@@ -69,15 +80,19 @@ class SnapshotReading:
 
     def run(self, spec: QuerySpec, predicate: Predicate | None = None) -> Execution:
         """Begin a query."""
-        return run_query(self.snapshot, spec, aids=self.aids, predicate=predicate)
+        execution = run_query(self.snapshot, spec, aids=self.aids, predicate=predicate)
+        self._note(execution)
+        return execution
 
     def aggregate(
         self, spec: QuerySpec, group: GroupSpec, predicate: Predicate | None = None
     ) -> Aggregation:
         """Begin to aggregate."""
-        return run_aggregate(
+        aggregation = run_aggregate(
             self.snapshot, spec, group, aids=self.aids, predicate=predicate
         )
+        self._note(aggregation)
+        return aggregation
 
 
 class ViewReading:
