@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# Where this is set, each process of each tree would compile the package at its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test check faults simulate bench docs clean
 
 setup: $(READY)
@@ -22,7 +25,7 @@ demo: setup            ## load real data, query it, kill the storage process mea
 	@$(BIN)/python examples/demo.py
 
 test: setup            ## the tests, under five minutes
-	@$(BIN)/python -m pytest -q -n 2
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 check: setup           ## lint, format, types, layers
 	@$(BIN)/ruff check .

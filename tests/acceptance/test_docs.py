@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -40,7 +39,6 @@ def test_the_python_samples_of_a_page_run_in_order(page: Path, tmp_path: Path) -
             text=True,
             timeout=60,
             check=False,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )
         assert done.returncode == 0, f"sample {number} of {page.name}:\n{done.stderr}"
         assert not done.stderr, done.stderr
