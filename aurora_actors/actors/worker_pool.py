@@ -23,6 +23,7 @@ import secrets
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -232,9 +233,9 @@ class WorkerActor:
         self._channel.queue(STORAGE, self._number, message)
 
     # -------------------------------------------------------------- runs
-    def _finish(self, run: Run) -> None:
-        """A run has ended; called in a host's thread."""
-        self._ended.append(run)
+    def _finish(self, runs: Sequence[Run]) -> None:
+        """Runs have ended; called in a host's thread."""
+        self._ended.extend(runs)
         self._tell()
 
     def _tell(self) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - the one that runs handlers written for it
 import logging
-import time
+from collections.abc import Callable
 
 from aurora_actors.client.database import Aurora
 from aurora_actors.client.opening import open_member
 from aurora_actors.config import AuroraConfig
 from aurora_actors.errors import AuroraError
-from aurora_actors.jobs.host import Finish
+from aurora_actors.jobs.host import FinishAll
 from aurora_actors.jobs.loop_host import LoopHost
 from aurora_actors.jobs.run import Run
 
@@ -24,8 +24,10 @@ _RETRY_S = 0.2
 class AsyncioHost(LoopHost):
     """Runs coroutine functions under asyncio."""
 
-    def __init__(self, config: AuroraConfig, finish: Finish) -> None:
-        super().__init__("asyncio", finish)
+    def __init__(
+        self, config: AuroraConfig, concurrency: int, finish: FinishAll
+    ) -> None:
+        super().__init__("asyncio", concurrency, finish)
         self._config = config
         self._loop: asyncio.AbstractEventLoop
         self._tasks: dict[Run, asyncio.Task[None]] = {}
@@ -46,8 +48,8 @@ class AsyncioHost(LoopHost):
                 logger.warning("not attached", extra={"reason": exc.message})
             await asyncio.sleep(_RETRY_S)
 
-    def _call_soon(self) -> None:
-        self._loop.call_soon_threadsafe(self._turn)
+    def _call_soon(self, function: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(function)
 
     def _begin(self, run: Run) -> None:
         self._tasks[run] = self._loop.create_task(self._perform(run))
@@ -58,7 +60,6 @@ class AsyncioHost(LoopHost):
             task.cancel()
 
     async def _perform(self, run: Run) -> None:
-        run.begin(time.monotonic())
         try:
             result = await run.call()
         except asyncio.CancelledError:
@@ -68,4 +69,4 @@ class AsyncioHost(LoopHost):
         else:
             run.returned(result)
         del self._tasks[run]
-        self._finish(run)
+        self._done(run)

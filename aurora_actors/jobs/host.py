@@ -7,10 +7,13 @@ from typing import Protocol
 
 from aurora_actors.jobs.run import Run
 
-__all__ = ["Finish", "Host"]
+__all__ = ["FinishAll", "Host"]
 
-Finish = Callable[[Run], None]
-"""Called in the host's thread when a run has an outcome, once for each run."""
+FinishAll = Callable[[Sequence[Run]], None]
+"""Called in a host's thread with runs that have an outcome, once for each run.
+
+Not for those that were withdrawn before they had begun.
+"""
 
 
 class Host(Protocol):

@@ -13,7 +13,7 @@ from aurora_actors.client.jobs_function import Runtime
 from aurora_actors.client.opening import open_member_blocking
 from aurora_actors.config import AuroraConfig
 from aurora_actors.errors import InternalError
-from aurora_actors.jobs.host import Finish, Host
+from aurora_actors.jobs.host import FinishAll, Host
 from aurora_actors.jobs.loop_host import LoopHost
 from aurora_actors.jobs.run import Run
 from aurora_actors.jobs.thread_host import ThreadHost
@@ -31,7 +31,9 @@ class Hosts:
         finish: Takes runs that have ended, in the threads of hosts.
     """
 
-    def __init__(self, config: AuroraConfig, concurrency: int, finish: Finish) -> None:
+    def __init__(
+        self, config: AuroraConfig, concurrency: int, finish: FinishAll
+    ) -> None:
         self._config = config
         self._concurrency = concurrency
         self._finish = finish
@@ -61,11 +63,11 @@ class Hosts:
         if runtime == "trio":
             from aurora_actors.jobs.trio_host import TrioHost  # noqa: PLC0415
 
-            return TrioHost(self._config, self._finish)
+            return TrioHost(self._config, self._concurrency, self._finish)
         if runtime == "asyncio":
             from aurora_actors.jobs.asyncio_host import AsyncioHost  # noqa: PLC0415
 
-            return AsyncioHost(self._config, self._finish)
+            return AsyncioHost(self._config, self._concurrency, self._finish)
         raise InternalError(f"no handler runs as {runtime!r}")
 
     def _blocking_database(self) -> BlockingAurora:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from typing import Final
 
 from aurora_actors.client.database import Aurora
-from aurora_actors.jobs.host import Finish
+from aurora_actors.jobs.host import FinishAll
 from aurora_actors.jobs.run import Run
 
 __all__ = ["LoopHost"]
@@ -26,12 +27,16 @@ class LoopHost(ABC):
 
     Args:
         name: What the thread is called.
+        concurrency: How many run at the same time; the others wait here.
         finish: Takes runs that have ended.
     """
 
-    def __init__(self, name: str, finish: Finish) -> None:
+    def __init__(self, name: str, concurrency: int, finish: FinishAll) -> None:
         self._finish = finish
+        self._free = concurrency
         self._orders: deque[tuple[Run, bool]] = deque()
+        self._queue: deque[Run] = deque()
+        self._ended: list[Run] = []
         self._is_called = False
         self._is_open = Event()
         self._db: Aurora
@@ -65,7 +70,7 @@ class LoopHost(ABC):
         # The flag is cleared before the orders are read: none is left behind.
         if not self._is_called:
             self._is_called = True
-            self._call_soon()
+            self._call_soon(self._turn)
 
     # -------------------------------------------------------------- the loop's thread
     def _run(self) -> None:
@@ -84,25 +89,43 @@ class LoopHost(ABC):
         orders = self._orders
         while orders:
             run, begins = orders.popleft()
-            if not begins:
-                self._end(run)
-            elif run.outcome is None and run.reason is None:
-                self._begin(run)
+            if begins:
+                self._queue.append(run)
             else:
-                run.was_interrupted()
-                self._finish(run)
+                self._end(run)
+        self._begin_some()
+
+    def _begin_some(self) -> None:
+        queue, now = self._queue, time.monotonic()
+        while queue and self._free > 0:
+            run = queue.popleft()
+            if run.begin(now):
+                self._free -= 1
+                self._begin(run)
+
+    def _done(self, run: Run) -> None:
+        """A task has ended; what ends in the same turn is handed over together."""
+        self._free += 1
+        if not self._ended:
+            self._call_soon(self._hand_over)
+        self._ended.append(run)
+        self._begin_some()
+
+    def _hand_over(self) -> None:
+        ended, self._ended = self._ended, []
+        self._finish(ended)
 
     @abstractmethod
     def _run_loop(self) -> None:
         """Run the loop; in its thread."""
 
     @abstractmethod
-    def _call_soon(self) -> None:
-        """Have :meth:`_turn` called in the loop."""
+    def _call_soon(self, function: Callable[[], None]) -> None:
+        """Have a function called in the loop; from any thread."""
 
     @abstractmethod
     def _begin(self, run: Run) -> None:
-        """Start a task for a run."""
+        """Start a task for a run; it calls :meth:`_done`."""
 
     @abstractmethod
     def _end(self, run: Run) -> None:

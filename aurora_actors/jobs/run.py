@@ -50,7 +50,8 @@ class Run:
         handler: What runs it.
         payload: The handler's arguments.
         queued_at: When it came; on the monotonic clock, as all times here.
-        started_at: When the handler was begun; 0 before.
+        started_at: When the handler was begun; 0 before. Hosts begin runs, each once,
+            and the main thread can withdraw those that have not begun.
         deadline: When its time is over.
         limit_s: Its time.
         outcome: What it has come to; set once, by whoever is first.
@@ -105,10 +106,23 @@ class Run:
         """The job as it was claimed."""
         return job_info(self.id, decode_document(self._body))
 
-    def begin(self, now: float) -> None:
-        """The handler begins."""
-        self.started_at = now
-        self.deadline = now + self.limit_s
+    def begin(self, now: float) -> bool:
+        """Begin, unless it is to end already; in the host's thread."""
+        with self.lock:
+            if self.reason is not None or self.outcome is not None:
+                return False
+            self.started_at = now
+            self.deadline = now + self.limit_s
+            return True
+
+    def withdraw(self, reason: Reason) -> bool:
+        """End it if it has not begun; in the main thread."""
+        with self.lock:
+            if self.started_at or self.reason is not None:
+                return False
+            self.reason = reason
+        self.was_interrupted()
+        return True
 
     def call(self) -> Any:  # noqa: ANN401 - whatever the handler returns
         """Call the handler; an async one returns its coroutine."""
@@ -162,10 +176,6 @@ class Run:
                     error_type="Cancelled",
                     error="the handler was cancelled from within",
                 )
-
-    def release(self) -> None:
-        """It is given back without having begun."""
-        self._end(OutcomeKind.RELEASED)
 
     def _end(
         self,

@@ -13,7 +13,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread, get_ident
 
-from aurora_actors.jobs.host import Finish
+from aurora_actors.jobs.host import FinishAll
 from aurora_actors.jobs.run import Interrupted, Run
 
 __all__ = ["ThreadHost"]
@@ -27,7 +27,7 @@ class ThreadHost:
         finish: Takes runs that have ended.
     """
 
-    def __init__(self, concurrency: int, finish: Finish) -> None:
+    def __init__(self, concurrency: int, finish: FinishAll) -> None:
         self._concurrency = concurrency
         self._finish = finish
         self._queue: SimpleQueue[Run] = SimpleQueue()
@@ -56,18 +56,20 @@ class ThreadHost:
             run = take()
             with suppress(Interrupted):  # it may come when the handler has ended
                 _perform(run)
-            if run.outcome is None:
-                run.was_interrupted()
-            finish(run)
+            if run.started_at:
+                if run.outcome is None:
+                    run.was_interrupted()
+                finish((run,))
 
 
 def _perform(run: Run) -> None:
     thread = get_ident()
+    if not run.begin(time.monotonic()):
+        return
     with run.lock:
-        if run.reason is not None or run.outcome is not None:
-            return
         run.cancel = lambda: _raise_in(thread)
-    run.begin(time.monotonic())
+        if run.reason is not None:  # since it has begun
+            return
     try:
         result = run.call()
     except Interrupted:

@@ -7,7 +7,7 @@ process's leases and heartbeats.
 from __future__ import annotations
 
 import logging
-import time
+from collections.abc import Callable
 
 import trio
 
@@ -15,7 +15,7 @@ from aurora_actors.client.database import Aurora
 from aurora_actors.client.opening import open_member
 from aurora_actors.config import AuroraConfig
 from aurora_actors.errors import AuroraError
-from aurora_actors.jobs.host import Finish
+from aurora_actors.jobs.host import FinishAll
 from aurora_actors.jobs.loop_host import LoopHost
 from aurora_actors.jobs.run import Run
 
@@ -29,8 +29,10 @@ _RETRY_S = 0.2
 class TrioHost(LoopHost):
     """Runs coroutine functions under trio."""
 
-    def __init__(self, config: AuroraConfig, finish: Finish) -> None:
-        super().__init__("trio", finish)
+    def __init__(
+        self, config: AuroraConfig, concurrency: int, finish: FinishAll
+    ) -> None:
+        super().__init__("trio", concurrency, finish)
         self._config = config
         self._token: trio.lowlevel.TrioToken
         self._nursery: trio.Nursery
@@ -55,8 +57,8 @@ class TrioHost(LoopHost):
                 logger.warning("not attached", extra={"reason": exc.message})
             await trio.sleep(_RETRY_S)
 
-    def _call_soon(self) -> None:
-        self._token.run_sync_soon(self._turn)
+    def _call_soon(self, function: Callable[[], None]) -> None:
+        self._token.run_sync_soon(function)
 
     def _begin(self, run: Run) -> None:
         self._nursery.start_soon(self._perform, run)
@@ -67,7 +69,6 @@ class TrioHost(LoopHost):
             scope.cancel()
 
     async def _perform(self, run: Run) -> None:
-        run.begin(time.monotonic())
         with trio.CancelScope() as scope:
             self._scopes[run] = scope
             if run.reason is not None:
@@ -81,4 +82,4 @@ class TrioHost(LoopHost):
         del self._scopes[run]
         if run.outcome is None:
             run.was_interrupted()
-        self._finish(run)
+        self._done(run)

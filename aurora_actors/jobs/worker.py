@@ -54,8 +54,9 @@ class Worker:
         clock: Seconds, monotonic.
 
     Attributes:
-        running: The runs that hosts have.
-        waiting: Jobs that wait for a free place here.
+        running: The runs that hosts have, begun or not.
+        waiting: Jobs that wait for a free place here: hosts of several kinds do not know
+            of each other. A single host is given all there is.
         draining: No more jobs are claimed or begun.
         tainted: A handler was given up that may still go on.
         ended: How many runs have ended here.
@@ -72,6 +73,7 @@ class Worker:
         self._config = config
         self._handlers = handlers
         self._types = sorted(handlers)
+        self._has_one_host = len({each.runtime for each in handlers.values()}) < 2
         self._clock = clock
         self.running: dict[str, Run] = {}
         self.waiting: deque[Run] = deque()
@@ -85,6 +87,7 @@ class Worker:
         self._is_finishing = False
         self._typical_s = math.inf
         self._next_report = 0.0
+        self._look_at = math.inf
         self._next_renewal = clock() + config.lease_s / 3
 
     @property
@@ -145,20 +148,18 @@ class Worker:
             job = decode_job(claimed.document)
             handler = self._handlers.get(job.job_type)
             if handler is not None:
-                self.waiting.append(Run(claimed, job, handler, now))
+                run = Run(claimed, job, handler, now)
+                self.waiting.append(run)
+                self._look_before(now + min(run.limit_s, _GIVE_BACK_S))
         if self.draining:
-            self._give_back(self.waiting)
+            self._give_back(Reason.SHUTDOWN)
         return self.to_cancel(answer.cancel)
 
     def to_cancel(self, ids: Iterable[str]) -> list[Run]:
         """The runs of these jobs, which are to be cancelled."""
         found = []
         wanted = set(ids)
-        for run in [r for r in self.waiting if r.id in wanted]:
-            run.reason = Reason.CANCELLED
-            self.waiting.remove(run)
-            run.was_interrupted()
-            self._note(run)
+        self._give_back(Reason.CANCELLED, wanted)
         for job_id in wanted:
             running = self.running.get(job_id)
             if running is not None and running.reason is None:
@@ -170,6 +171,8 @@ class Worker:
         """The runs to be begun now."""
         runs: list[Run] = []
         free = self._config.concurrency - len(self.running)
+        if self._has_one_host:
+            free = len(self.waiting)
         if self.draining:
             return runs
         while self.waiting and free > 0:
@@ -199,6 +202,7 @@ class Worker:
     def _interrupt(self, run: Run, reason: Reason) -> Run:
         run.reason = reason
         run.interrupted_at = self._clock()
+        self._look_before(run.interrupted_at + _GIVE_UP_S)
         return run
 
     def report(self, run: Run, fraction: float | None, note: str) -> None:
@@ -219,17 +223,32 @@ class Worker:
         Those that were and have not ended are given up: they have their outcome.
         """
         now = self._clock()
-        interrupted = []
-        for run in list(self.running.values()):
-            if run.reason is None:
-                if now >= run.deadline:
-                    interrupted.append(self._interrupt(run, Reason.TIMEOUT))
-            elif now >= run.interrupted_at + _GIVE_UP_S:
-                self._give_up(run)
-        if self.waiting and now >= self.waiting[0].queued_at + _GIVE_BACK_S:
+        interrupted: list[Run] = []
+        if now < self._look_at:
+            return interrupted
+        self._look_at = math.inf
+        stale = set()
+        for run in [*self.running.values(), *self.waiting]:
+            if run.reason is not None:
+                if now >= run.interrupted_at + _GIVE_UP_S:
+                    self._give_up(run)
+                else:
+                    self._look_before(run.interrupted_at + _GIVE_UP_S)
+            elif run.started_at and now >= run.deadline:
+                interrupted.append(self._interrupt(run, Reason.TIMEOUT))
+            elif run.started_at:
+                self._look_before(run.deadline)
+            elif now >= run.queued_at + _GIVE_BACK_S:
+                stale.add(run.id)
+            else:
+                self._look_before(run.queued_at + _GIVE_BACK_S)
+        if stale:
             self._typical_s = max(self._typical_s, _GIVE_BACK_S)
-            self._give_back(self.waiting)
+            self._give_back(Reason.SHUTDOWN, stale)
         return interrupted
+
+    def _look_before(self, moment: float) -> None:
+        self._look_at = min(self._look_at, moment)
 
     def _give_up(self, run: Run) -> None:
         del self.running[run.id]
@@ -237,31 +256,28 @@ class Worker:
         run.was_interrupted()
         self._note(run)
 
-    def _give_back(self, runs: deque[Run]) -> None:
-        while runs:
-            run = runs.popleft()
-            run.release()
-            self._note(run)
+    def _give_back(self, reason: Reason, ids: set[str] | None = None) -> None:
+        """Withdraw runs that have not begun, wherever they are."""
+        for run in [*self.running.values(), *self.waiting]:
+            if (ids is None or run.id in ids) and run.withdraw(reason):
+                if self.running.pop(run.id, None) is None:
+                    self.waiting.remove(run)
+                self._note(run)
 
     def next_look(self) -> float:
         """When :meth:`overdue` or :meth:`renewal` has something to do."""
-        moments = [
-            run.deadline if run.reason is None else run.interrupted_at + _GIVE_UP_S
-            for run in self.running.values()
-        ]
-        if self.waiting:
-            moments.append(self.waiting[0].queued_at + _GIVE_BACK_S)
+        moment = self._look_at
         if self.running or self.waiting:
-            moments.append(self._next_renewal)
+            moment = min(moment, self._next_renewal)
         if self._reports or self._alive:
-            moments.append(self._next_report)
-        return min(moments, default=math.inf)
+            moment = min(moment, self._next_report)
+        return moment
 
     # -------------------------------------------------------------- ending
     def drain(self) -> None:
         """Claim and begin nothing more; what has not begun goes back."""
         self.draining = True
-        self._give_back(self.waiting)
+        self._give_back(Reason.SHUTDOWN)
 
     def end_all(self) -> list[Run]:
         """The time to drain is over: all runs are to be interrupted, and go back."""
@@ -348,8 +364,7 @@ class Worker:
     def lost(self, ids: Iterable[str]) -> list[Run]:
         """Jobs that are this worker's no more; returns runs to be interrupted."""
         wanted = set(ids)
-        for run in [r for r in self.waiting if r.id in wanted]:
-            self.waiting.remove(run)
+        self._give_back(Reason.LOST, wanted)
         return [
             self._interrupt(run, Reason.LOST)
             for run in self.running.values()

@@ -198,8 +198,8 @@ class ClaimedJob(msgspec.Struct, frozen=True, array_like=True):
 class Claimed(Message, frozen=True, kw_only=True, tag="jobs.claimed"):
     """The jobs are this worker's; none when the time of the claim was over.
 
-    ``cancel`` are jobs of the worker that are to be cancelled; a claim is answered at
-    once when there are such.
+    ``cancel`` are jobs of the worker that are to be cancelled; of these it is told at
+    once, with the request number 0, whether it has a claim or not.
     """
 
     jobs: list[ClaimedJob]

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
+from aurora_actors.schema.record import pack_record
 from aurora_actors.schema.types import CollectionDefinition, encode_definition
 from aurora_actors.storage.batchview import BatchView, Overlay
 from aurora_actors.storage.catalog import (
@@ -50,6 +51,7 @@ __all__ = ["Savepoint", "WriteSet"]
 _U64: Final = struct.Struct(">Q")
 _U32: Final = struct.Struct(">I")
 _INSERT: Final = int(ChangeKind.INSERT)
+_UPDATE: Final = int(ChangeKind.UPDATE)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -219,6 +221,41 @@ class WriteSet(BatchView):
             self._set(self._unique, key, _U64.pack(row))
         self.effects.append((int(ChangeKind.UPDATE), number, row, new))
 
+    def update_together(
+        self, collection: Collection, changed: Sequence[tuple[int, bytes, str, bytes]]
+    ) -> None:
+        """Update documents of a collection without unique fields, each once.
+
+        Args:
+            collection: Theirs.
+            changed: Their rows, old records, ids and new bodies.
+        """
+        number, lsn = collection.id, self.lsn
+        first_change, effects, known = self.first_change, self.effects, self._changes
+        docs: dict[bytes, bytes] = {}
+        log: dict[int, bytes] = {}
+        for row, old, document_id, body in changed:
+            lsn += 1
+            new = pack_record(lsn, document_id, body)
+            docs[row_key(number, row)] = new
+            log[lsn] = update_change(number, row, old, new)
+            effects.append((_UPDATE, number, row, new))
+            before = int.from_bytes(old[:8], "big")
+            value = known.get(before)
+            if value is None and before >= first_change:
+                value = self.txn.get(old[:8], db=self.tables.changes)
+            if value is not None and value[0] == _INSERT:
+                self._set(known, before, value[:13] + _U64.pack(lsn))
+        self._merge(self._docs, docs)
+        self._add(known, log)
+        self.lsn = lsn
+
+    def _merge(self, overlay: dict[K, Any], new: dict[K, Any]) -> None:
+        """Set many keys, few of which are there already."""
+        for key in overlay.keys() & new.keys():
+            self._set(overlay, key, new.pop(key))
+        self._add(overlay, new)
+
     def delete(
         self,
         collection: Collection,
@@ -300,6 +337,13 @@ class WriteSet(BatchView):
                 self._count_job(after.counter, 1)
         if after.unique and not before.unique:
             self._set(self._jobs, after.unique, _U64.pack(row))
+
+    def index_jobs(self, places: Overlay, counts: dict[bytes, int]) -> None:
+        """Change entries of ``jobs`` and, by differences, its counters."""
+        self._merge(self._jobs, places)
+        for key, difference in counts.items():
+            if difference:
+                self._count_job(key, difference)
 
     def _count_job(self, key: bytes, change: int) -> None:
         self._set(self._job_counts, key, self.job_count(key) + change)

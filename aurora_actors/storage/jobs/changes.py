@@ -53,7 +53,9 @@ from aurora_actors.storage.jobs.enqueueing import InsertAll, enqueue
 from aurora_actors.storage.jobs.index import (
     EXPIRES,
     NO_KEYS,
+    keys_of,
     row_of_key,
+    running_keys,
     unique_entry,
 )
 from aurora_actors.storage.jobs.machine import (
@@ -66,8 +68,10 @@ from aurora_actors.storage.jobs.machine import (
     start as begin,
     time_out,
 )
+from aurora_actors.storage.jobs.records import job_of
 from aurora_actors.storage.jobs.rows import FoundJob, find_job, own_collection, put_job
 from aurora_actors.storage.jobs.scheduling import Schedules
+from aurora_actors.storage.jobs.together import JobWrites
 from aurora_actors.storage.keys import id_key
 from aurora_actors.storage.writeset import WriteSet
 
@@ -169,8 +173,13 @@ class JobChanges:
         start, now = batch.lsn, self._now()
         endings = self._endings(batch, now)
         accepted = []
+        writes = JobWrites(batch, own_collection(batch))
         for outcome in request.outcomes:
-            done = self._finish_one(batch, request.worker, outcome, now, endings)
+            if outcome.id in writes.ids:
+                writes.flush()
+            done = self._finish_one(
+                batch, request.worker, outcome, now, endings, writes
+            )
             if request.exact and not done:
                 raise ConflictError(
                     f"attempt {outcome.attempt} of the job {outcome.id!r} is not this "
@@ -179,6 +188,7 @@ class JobChanges:
                     id=outcome.id,
                 )
             accepted.append(done)
+        writes.flush()
         endings.settle()
         self._desk.renew(request.worker)
         lsn = batch.lsn if batch.lsn > start else 0
@@ -191,19 +201,23 @@ class JobChanges:
         outcome: JobOutcome,
         now: datetime,
         endings: Endings,
+        writes: JobWrites,
     ) -> bool:
         held = self._desk.held.get(outcome.id)
         if (
             held is None
             or held.worker != worker
             or held.attempt != outcome.attempt
-            or (found := find_job(batch, outcome.id, held.row)) is None
+            or (record := batch.record(own_collection(batch), held.row)) is None
         ):
             return _was_recorded(batch, worker, outcome)
-        end_attempt(found.job, outcome, now, self._chance(), self._retention)
-        if found.job.status in ENDED:
-            endings.add(found.job)
-        self._put(batch, found)
+        job, row = job_of(record), held.row
+        before = running_keys(row, job)
+        end_attempt(job, outcome, now, self._chance(), self._retention)
+        if job.status in ENDED:
+            endings.add(job)
+        writes.add(row, record, outcome.id, job, before, keys_of(row, job))
+        batch.note(self._desk.held, outcome.id, None)
         return True
 
     def _report(self, batch: WriteSet, request: ReportProgress) -> Written:
@@ -304,6 +318,7 @@ class JobChanges:
             held = self._desk.held.get(job_id)
             if held is not None:
                 batch.note(self._desk.held, job_id, held._replace(cancel=True))
+                batch.note(self._desk.cancels, job_id, held.worker)
             changed += 1
         endings.settle()
         return self._written(batch, start, changed)

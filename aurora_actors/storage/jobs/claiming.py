@@ -17,19 +17,21 @@ from heapq import heapify, heappop, heapreplace
 from typing import Final, NamedTuple, TypeAlias
 
 from aurora_actors.messages.jobs import Claimed, ClaimedJob
+from aurora_actors.schema.record import record_id
 from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.jobs.desk import Desk, WaitingClaim
-from aurora_actors.storage.jobs.document import to_micros
+from aurora_actors.storage.jobs.document import JobDocument, to_micros
 from aurora_actors.storage.jobs.index import (
     READY,
     Lane,
-    keys_of,
     parse_lane,
     row_of_key,
+    running_keys,
+    waiting_keys,
 )
-from aurora_actors.storage.jobs.machine import start
+from aurora_actors.storage.jobs.machine import is_suspect, start
 from aurora_actors.storage.jobs.records import job_of
-from aurora_actors.storage.jobs.rows import put_job
+from aurora_actors.storage.jobs.together import JobWrites
 from aurora_actors.storage.writeset import WriteSet
 
 __all__ = ["Claiming", "Given", "ready_lanes"]
@@ -38,6 +40,15 @@ _log = logging.getLogger(__name__)
 _MAX_AT_ONCE: Final = 4_096
 
 Head: TypeAlias = tuple[int, bytes, Lane, Iterator[bytes]]
+
+
+class Candidate(NamedTuple):
+    """A job that may be given out, and where it was found."""
+
+    key: bytes
+    row: int
+    record: bytes
+    job: JobDocument
 
 
 class Given(NamedTuple):
@@ -101,17 +112,15 @@ class Claiming:
         self._due: int | None = None
         self._wait_s = math.inf
         self._left = _MAX_AT_ONCE
+        self._writes = JobWrites(batch, collection)
 
     def run(self) -> Given:
         """Give out what can be given out."""
         replies = []
         for claims in self._groups():
-            shares = self._share(claims)
-            for claim, jobs in zip(claims, shares, strict=True):
+            for claim, jobs in zip(claims, self._share(claims), strict=True):
                 if jobs:
-                    cancel = self._desk.to_cancel(claim.claim.worker)
-                    self._desk.told.update(cancel)
-                    replies.append((claim, Claimed(jobs=jobs, cancel=cancel)))
+                    replies.append((claim, Claimed(jobs=jobs)))
         return Given(replies, self._due, self._wait_s, self._left <= 0)
 
     def _groups(self) -> list[list[WaitingClaim]]:
@@ -119,6 +128,8 @@ class Claiming:
         groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[WaitingClaim]] = {}
         for waiting in self._desk.waiting.values():
             claim = waiting.claim
+            if self._desk.is_reserved(claim.worker):
+                continue
             wanted = tuple(claim.queues), tuple(claim.job_types)
             groups.setdefault(wanted, []).append(waiting)
         return list(groups.values())
@@ -127,55 +138,94 @@ class Claiming:
         """Deal what there is evenly: the best job to the first, the next to the next."""
         first = claims[0].claim
         wanted = min(sum(each.claim.max_jobs for each in claims), self._left)
-        rows = self._best(wanted, set(first.queues), set(first.job_types))
-        self._left -= len(rows)
+        keys = self._best(wanted, set(first.queues), set(first.job_types))
+        self._left -= len(keys)
         shares: list[list[ClaimedJob]] = [[] for _ in claims]
-        open_shares = list(range(len(claims)))
+        candidates = [each for key in keys if (each := self._load(key)) is not None]
+        takers = self._give_suspects(claims, candidates, shares)
         at = 0
-        for row in rows:
-            at %= len(open_shares)
-            number = open_shares[at]
-            waiting = claims[number]
-            job = self._start(row, waiting)
-            if job is None:
+        for candidate in candidates:
+            if not takers:
+                break
+            if is_suspect(candidate.job):
                 continue
-            shares[number].append(job)
-            if len(shares[number]) >= waiting.claim.max_jobs:
-                del open_shares[at]
-                if not open_shares:
-                    break
+            at %= len(takers)
+            number = takers[at]
+            shares[number].append(self._start(candidate, claims[number]))
+            if len(shares[number]) >= claims[number].claim.max_jobs:
+                del takers[at]
             else:
                 at += 1
+        self._writes.flush()  # others look at the same lanes
+        self._spend(shares)
         return shares
 
-    # -------------------------------------------------------------- which
-    def _best(self, wanted: int, queues: set[str], types: set[str]) -> list[int]:
-        """The rows of the next jobs."""
-        rows: list[int] = []
+    def _give_suspects(
+        self,
+        claims: Sequence[WaitingClaim],
+        candidates: Sequence[Candidate],
+        shares: list[list[ClaimedJob]],
+    ) -> list[int]:
+        """Give each suspect to a worker that has nothing else.
+
+        When there are more of them than such workers, the one that has the least gets
+        nothing for now, so that it will be one.
+
+        Returns:
+            The numbers of the claims that may be given the others.
+        """
+        takers = list(range(len(claims)))
+        suspects = [each for each in candidates if is_suspect(each.job)]
+        if not suspects:
+            return takers
+        load_of = self._desk.load_of
+        by_load = sorted(
+            takers, key=lambda number: load_of(claims[number].claim.worker)
+        )
+        for suspect in suspects:
+            if not by_load:
+                break
+            number = by_load.pop(0)
+            takers.remove(number)
+            if load_of(claims[number].claim.worker):
+                break
+            shares[number].append(self._start(suspect, claims[number], alone=True))
+        return takers
+
+    def _spend(self, shares: Sequence[Sequence[ClaimedJob]]) -> None:
+        """Note what has started where a rate limits that."""
+        desk = self._desk
         started: dict[str, int] = {}
+        for share in shares:
+            for job in share:
+                queue = desk.held[job.id].queue
+                started[queue] = started.get(queue, 0) + 1
+        for queue, count in started.items():
+            desk.spend(queue, count)
+            self._wait_s = min(self._wait_s, desk.allowance(queue)[1])
+
+    # -------------------------------------------------------------- which
+    def _best(self, wanted: int, queues: set[str], types: set[str]) -> list[bytes]:
+        """The keys of the next jobs."""
+        found: list[bytes] = []
         allowed: dict[str, float] = {}
         heads = self._heads(queues, types, allowed)
         heapify(heads)
-        while heads and len(rows) < wanted:
+        while heads and len(found) < wanted:
             _, key, about, keys = heads[0]
             queue = about.queue
             if allowed[queue] < 1:
                 heappop(heads)
                 continue
             allowed[queue] -= 1
-            started[queue] = started.get(queue, 0) + 1
-            rows.append(row_of_key(key))
+            found.append(key)
             following = next(keys, None)
             rank = None if following is None else self._rank(following, about)
             if following is None or rank is None:
                 heappop(heads)
             else:
                 heapreplace(heads, (rank, following, about, keys))
-        for queue, count in started.items():
-            self._desk.spend(queue, count)
-            if allowed[queue] < 1:
-                self._wait_s = min(self._wait_s, self._desk.allowance(queue)[1])
-        return rows
+        return found
 
     def _heads(
         self, queues: set[str], types: set[str], allowed: dict[str, float]
@@ -208,16 +258,26 @@ class Claiming:
         return due - about.priority * self._ageing
 
     # -------------------------------------------------------------- starting
-    def _start(self, row: int, waiting: WaitingClaim) -> ClaimedJob | None:
-        batch, claim = self._batch, waiting.claim
-        record = batch.record(self._collection, row)
+    def _load(self, key: bytes) -> Candidate | None:
+        row = row_of_key(key)
+        record = self._batch.record(self._collection, row)
         if record is None:
             _log.error("the index of jobs has a row that is not there: %d", row)
             return None
-        job = job_of(record)
-        before = keys_of(row, job)
+        return Candidate(key, row, record, job_of(record))
+
+    def _start(
+        self, candidate: Candidate, waiting: WaitingClaim, *, alone: bool = False
+    ) -> ClaimedJob:
+        key, row, record, job = candidate
+        claim = waiting.claim
+        before = waiting_keys(key, job)
         start(job, claim.worker, claim.number, self._now)
-        job_id, body = put_job(batch, self._collection, row, record, job, before)
-        batch.note(self._desk.held, job_id, self._desk.hold(job, row))
-        self._desk.told.discard(job_id)
+        job_id = record_id(record)
+        after = running_keys(row, job)
+        body = self._writes.add(row, record, job_id, job, before, after)
+        held = self._desk.hold(job, row)
+        if alone:
+            held = held._replace(alone=True)
+        self._batch.note(self._desk.held, job_id, held)
         return ClaimedJob(job_id, job.attempt, body)

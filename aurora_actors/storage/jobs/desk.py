@@ -41,6 +41,7 @@ class Held(NamedTuple):
         limit: When its time is over, with some time for the worker to say so itself.
         limit_s: Its time, from its beginning or its last sign of life.
         cancel: The worker is to cancel it.
+        alone: The worker gets no other job meanwhile.
     """
 
     row: int
@@ -51,6 +52,7 @@ class Held(NamedTuple):
     limit: float
     limit_s: float
     cancel: bool
+    alone: bool = False
 
 
 class HeldJobs(dict[str, Held]):
@@ -123,7 +125,7 @@ class Desk:
         buckets: For queues with a rate; those that are not there are empty.
         waiting: The claims that wait, by worker.
         stale: There may be something to give out that was not tried.
-        told: Jobs to be cancelled that their workers have been told of.
+        cancels: Running jobs to be cancelled of which their workers are to be told.
         awaited: Who waits for the end of a job, by its id.
         handled: The types of jobs for which there was a worker since storage started.
         unhandled: Since when jobs of a type wait for which there was none.
@@ -136,7 +138,7 @@ class Desk:
     buckets: dict[str, Bucket] = field(default_factory=dict)
     waiting: dict[str, WaitingClaim] = field(default_factory=dict)
     stale: bool = True
-    told: set[str] = field(default_factory=set)
+    cancels: dict[str, str] = field(default_factory=dict)
     awaited: dict[str, list[Awaiting]] = field(default_factory=dict)
     handled: set[str] = field(default_factory=set)
     unhandled: dict[str, float] = field(default_factory=dict)
@@ -174,7 +176,6 @@ class Desk:
                 lost.append(job_id)
             elif held.cancel:
                 cancel.append(job_id)
-                self.told.add(job_id)
         for job_id in request.alive:
             held = self.held.get(job_id)
             if held is not None and held.worker == request.worker:
@@ -208,13 +209,13 @@ class Desk:
         self.leases.pop(worker, None)
         self.waiting.pop(worker, None)
 
-    def to_cancel(self, worker: str) -> list[str]:
-        """The worker's jobs that are to be cancelled, which it was not told yet."""
-        return [
-            job_id
-            for job_id, held in self.held.by_worker.get(worker, {}).items()
-            if held.cancel and job_id not in self.told
-        ]
+    def load_of(self, worker: str) -> int:
+        """How many jobs a worker holds."""
+        return len(self.held.by_worker.get(worker, ()))
+
+    def is_reserved(self, worker: str) -> bool:
+        """Whether a worker has a job that it is to run alone."""
+        return any(each.alone for each in self.held.by_worker.get(worker, {}).values())
 
     # -------------------------------------------------------------- limits
     def allowance(self, queue: str) -> tuple[float, float]:

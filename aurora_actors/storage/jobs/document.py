@@ -107,6 +107,7 @@ class JobDocument(msgspec.Struct, omit_defaults=True):
         worker: Who runs it, or ran it last.
         claim: The worker's number of the claim that gave it out.
         uncounted: How many attempts, the first ones, do not count as tries.
+        lost: How many of its last attempts in a row have ended with their worker.
         started_at: When the last attempt began.
         finished_at: When it ended.
         expires_at: When it is removed.
@@ -143,6 +144,7 @@ class JobDocument(msgspec.Struct, omit_defaults=True):
     worker: str | None = None
     claim: int = 0
     uncounted: int = 0
+    lost: int = 0
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime | None = None

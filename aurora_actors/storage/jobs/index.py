@@ -55,7 +55,9 @@ __all__ = [
     "parse_count",
     "parse_lane",
     "row_of_key",
+    "running_keys",
     "unique_entry",
+    "waiting_keys",
 ]
 
 READY: Final = b"p"
@@ -123,6 +125,19 @@ def keys_of(row: int, job: JobDocument) -> JobKeys:
     else:
         place = b""
     return JobKeys(place, COUNT + bytes((_CODES[status],)) + queue, unique)
+
+
+def running_keys(row: int, job: JobDocument) -> JobKeys:
+    """What :func:`keys_of` says of a job that runs."""
+    unique = unique_entry(job.unique_key) if job.unique_key else b""
+    return JobKeys(RUNS + _U64.pack(row), COUNT + b"\1" + job.queue.encode(), unique)
+
+
+def waiting_keys(place: bytes, job: JobDocument) -> JobKeys:
+    """What :func:`keys_of` says of a job that may be started, found at ``place``."""
+    unique = unique_entry(job.unique_key) if job.unique_key else b""
+    counter = COUNT + bytes((_CODES[job.status],)) + job.queue.encode()
+    return JobKeys(place, counter, unique)
 
 
 def _ready(row: int, job: JobDocument, queue: bytes) -> bytes:

@@ -42,6 +42,7 @@ __all__ = [
     "cancel",
     "delay_s",
     "end_attempt",
+    "is_suspect",
     "lose_worker",
     "retry",
     "start",
@@ -81,6 +82,8 @@ def end_attempt(
     retention: Retention,
 ) -> None:
     """The worker says how the attempt has ended; ``chance`` is below 1."""
+    if outcome.kind is not OutcomeKind.RELEASED:
+        job.lost = 0
     match outcome.kind:
         case OutcomeKind.COMPLETED:
             job.result = msgspec.Raw(outcome.result) if outcome.result else NO_RESULT
@@ -130,7 +133,18 @@ def lose_worker(
         error=reason,
     )
     _note_error(job, outcome, now)
+    job.lost += 1
     _wait_again(job, now, retention)
+
+
+def is_suspect(job: JobDocument) -> bool:
+    """Whether a job that waits may be what its workers have died of.
+
+    It is to run alone in its process, so that the others there do not pay for it, or so
+    that it does not pay for one of them with its last attempt.
+    """
+    tried = job.attempt - job.uncounted
+    return job.lost > 1 or (job.lost > 0 and tried >= job.max_retries)
 
 
 def time_out(

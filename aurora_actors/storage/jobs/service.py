@@ -207,8 +207,18 @@ class JobService:
             desk.stale or batch.has_job_changes or now >= self._next_claims
         ):
             self._serve(batch, now)
+        if desk.cancels:
+            self._tell_cancelled(batch)
         if desk.awaited and (batch.ended_jobs or now >= self._next_expiry):
             self._announce(batch, now)
+
+    def _tell_cancelled(self, batch: WriteSet) -> None:
+        """Tell workers of jobs to be cancelled, whether they claim or not."""
+        cancels = self._desk.cancels
+        for job_id, worker in list(cancels.items()):
+            batch.note(cancels, job_id, None)
+            message = Claimed(jobs=[], cancel=[job_id])
+            self._replies.append(Answer(mailbox_of(worker), 0, message))
 
     def _announce(self, batch: WriteSet, now: float) -> None:
         """Answer those who wait for jobs that have ended, or for too long."""
@@ -261,8 +271,6 @@ class JobService:
         overdue = desk.overdue()
         if overdue:
             self._changes.end_overdue(batch, overdue)
-        if desk.told:
-            desk.told &= desk.held.keys()
         if self._config.unknown_handler_s and desk.leases and desk.handled:
             self._fail_unhandled(batch, now)
 
@@ -300,12 +308,9 @@ class JobService:
         self._passes += 1
         until = min((each.until for each in desk.waiting.values()), default=math.inf)
         for waiting in list(desk.waiting.values()):
-            cancel = desk.to_cancel(waiting.claim.worker)
-            if cancel or waiting.until <= now:
-                desk.told.update(cancel)
+            if waiting.until <= now:
                 batch.note(desk.waiting, waiting.claim.worker, None)
-                answer = Claimed(jobs=[], cancel=cancel) if cancel else _EMPTY
-                replies.append(answer_to(waiting, answer))
+                replies.append(answer_to(waiting, _EMPTY))
         due = math.inf if given.due is None else (given.due - to_micros(moment)) / 1e6
         self._desk.stale = given.more
         self._next_claims = min(now + min(due, given.wait_s), until)
