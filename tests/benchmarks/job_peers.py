@@ -110,12 +110,12 @@ def workers(peer: Peer) -> Iterator[None]:
 def until(
     condition: Callable[[], object], what: str, deadline_s: float = 120.0
 ) -> None:
-    """Wait for a condition, looking all the time but for a millisecond."""
+    """Wait for a condition; looks rarely enough to cost the queues little."""
     end = time.monotonic() + deadline_s
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(what)
-        time.sleep(0.001)
+        time.sleep(0.01)
 
 
 def peers(directory: Path, redis_url: str | None) -> Iterator[Peer]:

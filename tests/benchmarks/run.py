@@ -13,6 +13,7 @@ from pathlib import Path
 
 from crashes import recovery, strict
 from indexing import indexing
+from jobs import background_jobs
 from limits import Limits, measure_limits
 from live import fan_out, latency, matching
 from report import Report
@@ -30,6 +31,7 @@ WORKLOADS: dict[str, Callable[[Path, Limits, Report], None]] = {
     "live_latency": latency,
     "live_matching": matching,
     "live_fan_out": fan_out,
+    "jobs": background_jobs,
 }
 
 
