@@ -7,6 +7,7 @@ promises.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from aurora_actors.client.database import Aurora
@@ -28,7 +29,7 @@ class BlockingSchedules:
         self,
         name: str,
         *,
-        job: Job | JobFunction[..., object],
+        job: Job | JobFunction[..., Any],
         cron: str | None = None,
         every: float | timedelta | None = None,
         at: datetime | None = None,

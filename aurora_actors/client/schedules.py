@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, cast
+from typing import Any, Final, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -113,7 +113,7 @@ class ScheduleHandle(Handle):
         self,
         name: str,
         *,
-        job: Job | JobFunction[..., object],
+        job: Job | JobFunction[..., Any],
         cron: str | None = None,
         every: float | timedelta | None = None,
         at: datetime | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any, assert_type
 
 import msgspec
@@ -23,15 +24,21 @@ from aurora_actors import (
     GroupedQuery,
     Increment,
     Indexed,
+    Job,
+    JobContext,
+    JobInfo,
     Plan,
     Push,
     Query,
     Savepoint,
+    ScheduleInfo,
     Transaction,
     TreeStatus,
     Unique,
     blocking,
     field,
+    job,
+    testing,
 )
 
 
@@ -151,3 +158,35 @@ def without_await(db: blocking.Aurora) -> None:
     assert_type(typed.select("name").collect(), list[Document])
     for user in typed.stream():
         assert_type(user, User)
+
+
+@job("greet")
+async def greet(ctx: JobContext, name: str) -> str:
+    return name
+
+
+@job("add")
+def add(ctx: JobContext, a: int) -> int:
+    return a
+
+
+async def schedules(db: Aurora, local: blocking.Aurora) -> None:
+    made = await db.schedule("nightly", cron="0 3 * * *", job=Job("clean"))
+    assert_type(made, ScheduleInfo)
+    assert_type(made.every, timedelta | None)
+    assert_type(await db.get_schedule("nightly"), ScheduleInfo | None)
+    assert_type(await db.list_schedules(), list[ScheduleInfo])
+    assert_type(local.schedule("often", every=5, job=greet), ScheduleInfo)
+    assert_type(local.pause_schedule("often"), bool)
+
+
+async def job_testing(db: Aurora, local: blocking.Aurora) -> None:
+    assert_type(testing.run_inline(add, {"a": 1}), testing.InlineRun)
+    assert_type(await testing.run_inline(greet), testing.InlineRun)
+    assert_type(await testing.drain(db, [greet, add]), list[JobInfo])
+    assert_type(testing.drain(local, "myapp.jobs"), list[JobInfo])
+    async with testing.fake_clock(db) as clock:
+        assert_type(clock, testing.FakeClock)
+        await clock.advance(days=1)
+    with testing.fake_clock(local) as standing:
+        assert_type(standing, testing.BlockingFakeClock)
