@@ -51,8 +51,8 @@ class Asked(msgspec.Struct, frozen=True):
 
     @property
     def is_plain(self) -> bool:
-        """Nothing is asked beyond the predicate that a lone result would feel."""
-        whole = self.after is None and self.before is None
+        """Nothing is asked beyond the predicate but perhaps a limit."""
+        whole = self.after is None and self.before is None and not self.order
         return whole and self.fields is None and self.limit != 0 and not self.offset
 
 

@@ -120,6 +120,7 @@ class Lookup:
         convert: Callable[[Buffer], T],
         *,
         version: int | None = None,
+        most: int | None = None,
     ) -> list[T] | None:
         """The documents that ``term`` alone finds, if that takes no more than a look.
 
@@ -128,11 +129,13 @@ class Lookup:
             term: What they are found by.
             convert: Makes a result of a record.
             version: Find nothing out when the schema has another version.
+            most: Give at most so many, from 1 on.
         """
         # Null is in no index: equality with it finds missing fields, too.
         if term.op != "eq" or term.value is None:
             return None
         record: Buffer | Unsure | None
+        rows: list[int] | None
         record = self._unique(collection, term.field, term.value, version)
         if not isinstance(record, Unsure):
             return [] if record is None else [convert(record)]
@@ -142,24 +145,22 @@ class Lookup:
             info = snapshot.find(collection)
             if term.field == "id":
                 record = _by_id(snapshot, info, term.value)
-            else:
-                declared = info.definition.fields.get(term.field)
-                if declared is None or not declared.unique:
-                    if declared is None or not declared.indexed:
-                        return None
-                    return self._find_indexed(snapshot, info, term, convert)
+                return [] if record is None else [convert(record)]
+            if term.field in info.unique:
                 row = snapshot.lookup_unique(info, term.field, term.value)
-                record = None if row is None else snapshot.get_row(info, row)
-            return [] if record is None else [convert(record)]
+                rows = [] if row is None else [row]
+            elif _is_indexed(info, term.field):
+                rows = self._few_rows(snapshot, info, term)
+            else:
+                rows = None
+            if rows is None:
+                return None
+            return [convert(each) for each in snapshot.get_records(info, rows[:most])]
 
-    def _find_indexed(
-        self,
-        snapshot: Snapshot,
-        info: CollectionInfo,
-        term: Compare,
-        convert: Callable[[Buffer], T],
-    ) -> list[T] | None:
-        """The few documents that an index says are equal; else there is no telling."""
+    def _few_rows(
+        self, snapshot: Snapshot, info: CollectionInfo, term: Compare
+    ) -> list[int] | None:
+        """The few rows that an index says are equal; else there is no telling."""
         index = self._index()
         if index is None:
             return None
@@ -174,8 +175,13 @@ class Lookup:
             # Nothing may also mean that the operand makes no sense.
             if not 0 < len(rows) <= CALLER_ROWS:
                 return None
-            records = snapshot.get_rows(info, rows.tolist())
-            return [convert(record) for _, record in records]
+            return rows.tolist()
+
+
+def _is_indexed(info: CollectionInfo, field: str) -> bool:
+    declared = info.definition.fields.get(field)
+    is_declared = declared is not None and declared.indexed
+    return is_declared or (field,) in info.definition.indexes
 
 
 def _key_of(value: object) -> bytes | None:

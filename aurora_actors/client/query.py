@@ -75,7 +75,12 @@ class Query(QueryBuilder[T]):
             await shell.cancel_point()
         asked, lookup = self._asked, session.lookup
         if isinstance(asked.predicate, Compare) and asked.is_plain:
-            found = lookup.find_by_key(asked.collection, asked.predicate, self._result)
+            found = lookup.find_by_key(
+                asked.collection,
+                asked.predicate,
+                self._result,
+                most=_least(asked.limit, at_most),
+            )
             if found is not None:
                 return found
         if session.is_remote:
@@ -314,6 +319,12 @@ class Query(QueryBuilder[T]):
     @staticmethod
     def _run(spec: QuerySpec, session: Session, timeout: float | None) -> RunQuery:
         return RunQuery(query=spec, deadline_s=_seconds(session, timeout))
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 def _seconds(session: Session, timeout: float | None) -> float:

@@ -158,8 +158,8 @@ def test_damaged_derived_data_is_built_anew(tmp_path: Path, damage: str):
         case _:
             files = list((path / "columns").glob("*.arrow"))
             assert files
-            for file in files:
-                file.write_bytes(file.read_bytes()[:100])
+            for each in files:
+                each.write_bytes(each.read_bytes()[:100])
     with blocking.open(path, query_executors=1) as db:
         query = db.query("things")
         for _ in range(2):

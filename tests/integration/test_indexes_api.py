@@ -13,6 +13,7 @@ from aurora_actors import (
     CollectionExistsError,
     FieldDefinition,
     FieldType,
+    InvalidFilterError,
     UsageError,
     ValidationError,
     blocking,
@@ -93,6 +94,27 @@ def test_an_index_is_made_used_listed_and_removed(tmp_path: Path):
         assert ("tags",) in [each.fields for each in db.list_indexes("people")]
         assert city_count(db) == 17
     no_process_left(tmp_path / "i.db")
+
+
+def test_few_equal_values_come_in_order_and_no_more_than_asked_for(database):
+    database.new_collection("few", FIELDS)
+    database.create_index("few", "role")
+    some = [{"role": "x", "age": n // 40, "email": f"{99 - n}"} for n in range(80)]
+    database.insert_many("few", some)
+    database.wait_indexed(timeout=60)
+    for condition in (field("age") == 1, field("role") == "x"):
+        few = database.query("few").filter(condition)
+        number = len(few.collect())
+        assert number in {40, 80}
+        emails = [str(99 - n) for n in range(80 - number, 80)]
+        assert [each["email"] for each in few.collect()] == emails
+        assert [each["email"] for each in few.limit(2).collect()] == emails[:2]
+        first = few.order_by("email").limit(3)
+        assert [each["email"] for each in first.collect()] == sorted(emails)[:3]
+        assert few.order_by("email").first_one()["email"] == min(emails)
+        assert few.limit(1).one()["email"] == emails[0]
+        with pytest.raises(InvalidFilterError, match="nothing"):
+            few.order_by("nothing").collect()
 
 
 def city_count(db: blocking.Aurora) -> int:
