@@ -25,7 +25,7 @@ from msgspec.msgpack import Ext
 
 from aurora_actors.schema.extensions import EXT_DATE, EXT_TIME, EXT_UUID, decode_ext
 from aurora_actors.schema.types import INT_MAX, FieldDefinition, FieldType, Kind
-from aurora_actors.schema.values import wire_value
+from aurora_actors.schema.values import wire_object, wire_value
 
 __all__ = ["Check", "check_for", "ext_value", "is_expressible", "struct_for"]
 
@@ -120,7 +120,8 @@ def check_for(field_type: FieldType, depth: int = 1) -> Check | None:
     if field_type.fields is not None:
         return _object_check(field_type.fields, depth)
     if kind is Kind.ANY or kind is Kind.OBJECT:
-        return lambda value: wire_value(value, depth) is not UNSET
+        walk = wire_object if kind is Kind.OBJECT else wire_value
+        return lambda value: walk(value, depth) is not UNSET
     return None
 
 

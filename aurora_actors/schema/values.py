@@ -60,6 +60,7 @@ __all__ = [
     "sort_key",
     "values_equal",
     "wire_fields",
+    "wire_object",
     "wire_value",
 ]
 
@@ -234,7 +235,12 @@ def _wire_array(value: list[object] | tuple[object, ...], depth: int) -> object:
     return out
 
 
-def _wire_object(fields: dict[str, object], depth: int) -> object:
+def wire_object(fields: dict[str, object], depth: int) -> object:
+    """An object within a document: what :func:`wire_value` makes of it.
+
+    Raises:
+        Refused: no document can hold it.
+    """
     if depth >= MAX_DEPTH:
         raise _too_deep()
     _check_names(fields, top_level=False)
@@ -274,7 +280,7 @@ _WIRE: Final[dict[type, _Convert]] = {
     time: wire_time,
     list: _wire_array,
     tuple: _wire_array,
-    dict: _wire_object,
+    dict: wire_object,
 }
 # A datetime is a date as well, so it is asked for first. The unbound methods make
 # values of the plain class, which is all that msgspec encodes.

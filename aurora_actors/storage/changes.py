@@ -35,6 +35,7 @@ __all__ = [
     "change_header",
     "delete_changes",
     "insert_change",
+    "insert_changes",
     "resolve_change",
     "split_update",
     "superseded_by",
@@ -104,6 +105,12 @@ def change_header(value: Buffer) -> tuple[int, int, int]:
 def insert_change(collection: int, row: int, superseded: int = 0) -> bytes:
     """The change record of an insert."""
     return _INSERT.pack(ChangeKind.INSERT, collection, row, superseded)
+
+
+def insert_changes(collection: int, rows: Iterable[int]) -> list[bytes]:
+    """The change records of inserts."""
+    pack, kind = _INSERT.pack, int(ChangeKind.INSERT)
+    return [pack(kind, collection, row, 0) for row in rows]
 
 
 def superseded_by(value: Buffer) -> int:

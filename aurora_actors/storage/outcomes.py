@@ -10,6 +10,8 @@ no sender of the old one is left. Kept in memory as well; storage process only.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -17,7 +19,7 @@ import msgspec
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.storage import StorageReply
 from aurora_actors.storage.environment import Table, Transaction
-from aurora_actors.storage.layout import META_TREE, request_key, unpack_request_key
+from aurora_actors.storage.layout import META_TREE, request_prefix, unpack_request_key
 
 __all__ = ["Outcomes", "encode_reply"]
 
@@ -26,6 +28,7 @@ _decoder: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(
     StorageReply
 )
 _PRUNE_AT: Final = 64
+_number: Final = struct.Struct(">Q").pack
 
 encode_reply = _encoder.encode
 
@@ -36,6 +39,7 @@ class Outcomes:
     def __init__(self) -> None:
         self._known: dict[str, dict[int, Message]] = {}
         self._prune_at: dict[str, int] = {}
+        self._prefixes: dict[str, bytes] = {}
         self._staged: dict[tuple[str, int], Message] = {}
         self._puts: list[tuple[bytes, bytes]] = []
         self._stale: list[bytes] = []
@@ -72,8 +76,19 @@ class Outcomes:
         encoded = encode_reply(reply)
         if request_id:
             self._staged[client, request_id] = reply
-            self._puts.append((request_key(client, request_id), encoded))
+            key = self._prefix(client) + _number(request_id)
+            self._puts.append((key, encoded))
         return encoded
+
+    def _prefix(self, client: str) -> bytes:
+        prefix = self._prefixes.get(client)
+        if prefix is None:
+            prefix = self._prefixes[client] = request_prefix(client)
+        return prefix
+
+    def _keys(self, client: str, request_ids: Iterable[int]) -> list[bytes]:
+        prefix = self._prefix(client)
+        return [prefix + _number(request_id) for request_id in request_ids]
 
     def restore(self, client: str, request_id: int, encoded: bytes) -> None:
         """Take a reply from the log."""
@@ -119,14 +134,15 @@ class Outcomes:
         old = [request_id for request_id in known if request_id < floor]
         for request_id in old:
             del known[request_id]
-        self._stale += [request_key(client, request_id) for request_id in old]
+        self._stale += self._keys(client, old)
         self._prune_at[client] = max(_PRUNE_AT, 2 * len(known))
 
     def forget_client(self, client: str) -> None:
         """Forget all of a client that is gone."""
         known = self._known.pop(client, {})
         self._prune_at.pop(client, None)
-        self._stale += [request_key(client, request_id) for request_id in known]
+        self._stale += self._keys(client, known)
+        self._prefixes.pop(client, None)
 
     def begin_tree(
         self, txn: Transaction, meta: Table, requests: Table, tree_id: str
@@ -137,6 +153,7 @@ class Outcomes:
             txn.drop(requests, delete=False)
             txn.put(META_TREE, tree_id.encode(), db=meta)
             self._known.clear()
+            self._prefixes.clear()
             self._prune_at.clear()
             self._stale.clear()
             self.aborted()

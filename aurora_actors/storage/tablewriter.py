@@ -8,6 +8,7 @@ file are written: see ``storage.upkeep``. Storage process only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Final
 
 from aurora_actors.errors import CorruptionError
@@ -22,6 +23,7 @@ _ITEM_BYTES: Final = 32
 _PAGE_BYTES: Final = 4000
 # One by one is cheaper than sorting and a cursor for so few.
 _FEW: Final = 4
+_value: Final = itemgetter(1)
 
 
 class TableWriter:
@@ -79,7 +81,7 @@ class TableWriter:
             self.pages += _PATH
         else:
             _, added = self._txn.cursor(table).putmulti(items, append=True)
-            size = sum(len(value) for _, value in items) + _ITEM_BYTES * len(items)
+            size = sum(map(len, map(_value, items))) + _ITEM_BYTES * len(items)
             self.pages += _PATH + size // _PAGE_BYTES
         if added != len(items):
             raise CorruptionError("a table has entries beyond the last one known")

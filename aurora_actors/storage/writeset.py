@@ -38,6 +38,7 @@ from aurora_actors.storage.changes import (
     catalog_change,
     delete_changes,
     insert_change,
+    insert_changes,
     update_change,
 )
 from aurora_actors.storage.environment import Tables, Transaction
@@ -181,7 +182,7 @@ class WriteSet(BatchView):
         prefix = collection.prefix
         docs = [prefix + row for row in row_values]
         self._add(self._docs, dict(zip(docs, records, strict=True)))
-        changes = [insert_change(number, row) for row in rows]
+        changes = insert_changes(number, rows)
         self._add(self._changes, dict(zip(lsns, changes, strict=True)))
         self._take(self._ids, zip(id_keys, row_values, strict=True))
         if unique:

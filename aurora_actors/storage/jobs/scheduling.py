@@ -129,8 +129,10 @@ class Schedules:
     # -------------------------------------------------------------- ticks
     def run(self, batch: WriteSet) -> None:
         """Enqueue the jobs of the ticks that are due."""
+        if not self._known:
+            return
         now = self._now()
-        if not self._known or self._following() > now:
+        if self._following() > now:
             return
         for name, known in list(self._known.items()):
             if known.next_run_at is not None and known.next_run_at <= now:
