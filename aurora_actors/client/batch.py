@@ -47,10 +47,12 @@ class Batch(Generic[E]):
         self.left = readers
         self._convert = convert
         self._items: list[E] | None = None
-        self.size = sum(
-            _EVENT_BYTES + len(event.old or b"") + len(event.new or b"")
-            for event in chunk.events
-        )
+        size = 0
+        for event in chunk.events:
+            old, new = event.old, event.new
+            size += _EVENT_BYTES
+            size += (0 if old is None else len(old)) + (0 if new is None else len(new))
+        self.size = size
 
     def items(self) -> list[E]:
         """The public objects, made when they are first asked for."""

@@ -128,7 +128,6 @@ class Feed:
         expected: The number of the next chunk.
         lsn: Everything up to this change has been received.
         timeline: The history this number belongs to.
-        since: The place behind everything received; ``None`` if there is none.
         is_live: It has reached the present.
         was_live: It had, before it fell behind or was interrupted.
         is_lost: What was received so far must be forgotten: the next chunk says so.
@@ -152,9 +151,15 @@ class Feed:
         self.parked: dict[Reader, None] = {}
         self.first_batch = self.next_batch = 0
         self._convert = reader.convert
-        self.since = request.since
+        self._place: str | Token | None = request.since
         self._batches: deque[Batch[Any]] = deque()
         self._size = self._events = 0
+
+    @property
+    def since(self) -> str | None:
+        """The place behind everything received; ``None`` if there is none."""
+        place = self._place
+        return str(place) if isinstance(place, Token) else place
 
     @property
     def is_shared(self) -> bool:
@@ -168,7 +173,7 @@ class Feed:
         if request.since is None and (
             isinstance(request, Listen) or not request.include_initial
         ):
-            self.since = str(Token(reply.timeline, reply.lsn))
+            self._place = Token(reply.timeline, reply.lsn)
         return self.since
 
     def receive(self, chunk: LiveChunk) -> bool:
@@ -179,11 +184,12 @@ class Feed:
             chunk = msgspec.structs.replace(chunk, lost=True)
         self.lsn, self.timeline = chunk.lsn, chunk.timeline
         self.is_live = chunk.live
-        batch: Batch[Any] = Batch(chunk, self._convert, len(self.readers))
-        self.since = batch.end_token
+        is_part = chunk.mode is ChunkMode.INITIAL
+        self._place = Token(chunk.timeline, chunk.lsn, partial=is_part)
         is_end = chunk.mode is ChunkMode.INITIAL_END
         if not (chunk.events or chunk.lost or is_end):
             return False
+        batch: Batch[Any] = Batch(chunk, self._convert, len(self.readers))
         self._batches.append(batch)
         self.next_batch += 1
         self._size += batch.size
@@ -194,7 +200,7 @@ class Feed:
         """There is nothing up to ``lsn`` that was not received."""
         if self.is_live and lsn > self.lsn:
             self.lsn = lsn
-            self.since = str(Token(self.timeline, lsn))
+            self._place = Token(self.timeline, lsn)
 
     def again(self, number: int) -> Request:
         """The request that goes on behind what was received, with a new number."""
@@ -202,10 +208,11 @@ class Feed:
         self.call = None
         self.expected = self.ungranted = 0
         self.is_live = False
-        if self.since is not None and self.since.endswith("s"):
+        since = self.since
+        if since is not None and since.endswith("s"):
             # Within the first result: it begins anew, and readers must know.
             self.is_lost = True
-            self.since = None
+            self._place = None
         request = msgspec.structs.replace(self.request, since=self.since)
         if isinstance(request, Watch):
             request = msgspec.structs.replace(

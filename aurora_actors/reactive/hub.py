@@ -188,7 +188,7 @@ class Hub:
                     if not subscription.events:
                         told[subscription] = None
                         subscription.cursor = base
-                    subscription.take(events)
+                    subscription.events += events
             if change.kind is ChangeKind.DROP:
                 self._end_all(change, told)
             if live.short:
