@@ -8,7 +8,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -102,30 +103,36 @@ def _lmdb_get(directory: Path) -> float:
 
 
 def _nng_round_trip(directory: Path) -> float:
+    with echo(directory) as round_trip:
+        return median(lambda _number: round_trip())
+
+
+@contextmanager
+def echo(directory: Path) -> Iterator[Callable[[], None]]:
+    """A process that sends back what it gets; gives a function that asks it once."""
     there, back = str(directory / "there.ipc"), str(directory / "back.ipc")
-    echo = subprocess.Popen(
-        [sys.executable, "-c", ECHO, there, back], stdout=subprocess.PIPE
-    )
-    with echo:
-        assert echo.stdout is not None
-        echo.stdout.readline()
+    command = [sys.executable, "-c", ECHO, there, back]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         inbox, outlet = Inbox(back), Outlet(there)
 
         def send(data: bytes) -> None:
             while not outlet.send_nowait(data):
                 select.select([outlet.send_fd], [], [])
 
-        def round_trip(_number: int) -> None:
+        def round_trip() -> None:
             send(b"x" * 300)
             while inbox.receive_nowait() is None:
                 select.select([inbox.fd], [], [])
 
-        result = median(round_trip)
-        send(b"")
-        echo.wait(10)
-        inbox.close()
-        outlet.close()
-    return result
+        try:
+            yield round_trip
+        finally:
+            send(b"")
+            process.wait(10)
+            inbox.close()
+            outlet.close()
 
 
 class BareLog:

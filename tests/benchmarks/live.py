@@ -1,68 +1,34 @@
-"""Live queries: how soon an event arrives, what many watchers cost, how many it feeds."""
+"""Live queries: how soon an event arrives, what many watchers cost, how many it feeds.
+
+``make bench`` runs these with the other workloads; ``python tests/benchmarks/live.py
+--write`` puts them into docs/benchmarks.md.
+"""
 
 from __future__ import annotations
 
+import argparse
+import gc
 import statistics
-import subprocess
-import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
-import peers
 import psutil
 import trio
-from limits import Limits, sample_document
-from report import Report
+from latency import WATCHER, latency, watched
+from limits import Limits, measure_limits, sample_document
+from peers import listening
+from report import Report, put
 
-from aurora_actors import Aurora, InitialComplete, blocking, field
+from aurora_actors import Aurora, InitialComplete, Query, Watcher, blocking, field
 
-# Prints, for each document that arrives, its number and the system's monotonic clock.
-WATCHER = """
-import sys, time
-from aurora_actors import Added, InitialComplete, blocking, field
-path, total = sys.argv[1], int(sys.argv[2])
-arrived = []
-with blocking.open(path) as db:
-    query = db.query("users").filter(field("role") == "watched")
-    with query.watch(keeps_state=False) as updates:
-        for update in updates:
-            if isinstance(update, InitialComplete):
-                print("ready", flush=True)
-            elif isinstance(update, Added):
-                arrived.append((update.document["number"], time.monotonic()))
-                if len(arrived) == total:
-                    break
-print("\\n".join(f"{number} {at}" for number, at in arrived), flush=True)
-"""
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
-def latency(directory: Path, limits: Limits, report: Report) -> None:
-    """From before an insert to its event in another process, beside PostgreSQL."""
-    path = directory / "latency.db"
-    with blocking.open(path) as db:
-        db.new_collection("users", open=True)
-        with _watcher(path, 3000) as child:
-            sent = {}
-            for number in range(3000):
-                sent[number] = time.monotonic()
-                db.insert_into("users", _watched(number))
-            samples = _delays(child, sent)
-        report.times(
-            "insert to event elsewhere", samples, limits.nng_s, "nng round trip"
-        )
-    found = peers.postgres_notify(directory, 1500)
-    if found is None:
-        report.row("PostgreSQL NOTIFY to LISTEN elsewhere", "not on this machine")
-    else:
-        title = "PostgreSQL insert + NOTIFY to LISTEN elsewhere"
-        report.times(title, found, limits.nng_s, "nng round trip")
-    _latency_under_load(directory, report)
-
-
-def _latency_under_load(directory: Path, report: Report) -> None:
-    """The same while 5,000 documents a second are written."""
+def under_load(directory: Path, _limits: Limits, report: Report) -> None:
+    """The delay of events while 5,000 documents a second are written."""
     path, total, rate = directory / "load.db", 15_000, 5_000
 
     async def write(sent: dict[int, float]) -> None:
@@ -72,92 +38,113 @@ def _latency_under_load(directory: Path, report: Report) -> None:
                 for number in range(total):
                     await trio.sleep_until(begin + number / rate)
                     sent[number] = time.monotonic()
-                    nursery.start_soon(db.insert_into, "users", _watched(number))
+                    nursery.start_soon(db.insert_into, "users", watched(number))
 
     with blocking.open(path) as db:
         db.new_collection("users", open=True)
-        with _watcher(path, total) as child:
+        with listening(WATCHER, str(path), str(total)) as child:
             sent: dict[int, float] = {}
             trio.run(write, sent)
-            samples = sorted(_delays(child, sent))
+            assert child.stdout is not None
+            found = [line.split() for line in child.stdout.read().splitlines()]
+    samples = sorted(float(at) - sent[int(number)] for number, at in found)
     report.row(
-        "  at 5,000 writes/s",
-        f"p50 {samples[len(samples) // 2] * 1e6:,.0f} µs  "
-        f"p99 {samples[len(samples) * 99 // 100] * 1e6:,.0f} µs",
+        "insert to event elsewhere, 5,000 writes/s",
+        f"p50 {samples[len(samples) // 2] * 1e3:,.1f} ms, "
+        f"p99 {samples[len(samples) * 99 // 100] * 1e3:,.1f} ms",
     )
 
 
-def _watched(number: int) -> dict[str, object]:
-    return {**sample_document(number), "role": "watched", "number": number}
-
-
-@contextmanager
-def _watcher(path: Path, total: int) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", WATCHER, str(path), str(total)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        yield child
-
-
-def _delays(child: subprocess.Popen[str], sent: dict[int, float]) -> list[float]:
-    assert child.stdout is not None
-    found = [line.split() for line in child.stdout.read().splitlines()]
-    return [float(at) - sent[int(number)] for number, at in found]
-
-
+# ------------------------------------------------------------------ many queries
 def matching(directory: Path, _limits: Limits, report: Report) -> None:
     """What 1, 1,000 and 10,000 watchers of distinct values cost a write."""
-    base = 0.0
-    for count, hit in ((1, 1), (1_000, 1_000), (10_000, 10_000), (10_000, 1)):
-        path = directory / f"match-{count}-{hit}.db"
-        rate, cost = trio.run(_cost_of, path, count, hit)
-        base = base or cost
-        report.row(
-            f"{count:,} equality watchers, changes concern {hit:,} of them",
-            f"{cost * 1e6:.1f} µs a change, {rate:,.0f} changes/s noticed",
-            f"{cost / base:.2f} × one watcher",
-        )
+    for title, write, changes in (
+        ("awaited inserts", _one_by_one, 4_000),
+        ("insert_many by 100", _by_hundreds, 20_000),
+    ):
+        base = 0.0
+        for count, hit in ((1, 1), (1_000, 1_000), (10_000, 10_000), (10_000, 1)):
+            path = directory / f"match-{write.__name__}-{count}-{hit}.db"
+            documents = [
+                {**sample_document(number), "key": number % hit}
+                for number in range(changes)
+            ]
+            rate, cost = trio.run(_cost_of, path, count, documents, write)
+            base = base or cost
+            report.row(
+                f"{count:,} equality watchers, {title} that concern {hit:,} of them",
+                f"dispatcher {cost * 1e6:.1f} µs a change, {rate:,.0f} noticed/s",
+                f"{cost / base:.2f} × one watcher",
+            )
 
 
-async def _cost_of(path: Path, count: int, hit: int) -> tuple[float, float]:
-    """The dispatcher's time for a change, and the changes noticed in a second."""
-    changes = 30_000
+Documents = list[dict[str, object]]
+
+
+async def _one_by_one(db: Aurora, documents: Documents) -> None:
+    for document in documents:
+        await db.insert_into("users", document)
+
+
+async def _by_hundreds(db: Aurora, documents: Documents) -> None:
+    for start in range(0, len(documents), 100):
+        await db.insert_many("users", documents[start : start + 100])
+
+
+async def _cost_of(
+    path: Path,
+    count: int,
+    documents: Documents,
+    write: Callable[[Aurora, Documents], Awaitable[None]],
+) -> tuple[float, float]:
+    """Changes noticed in a second, and the dispatcher's processor time for each."""
     async with Aurora.open(path, query_executors=1) as db:
         await db.new_collection("users", open=True)
         async with trio.open_nursery() as nursery:
-            seen = [0]
-            everyone = trio.Event()
+            counter = _Counter(len(documents))
 
             async def watch(number: int, task_status: trio.TaskStatus[None]) -> None:
                 query = db.query("users").filter(field("key") == number)
-                async with query.watch(keeps_state=False) as updates:
-                    async for update in updates:
-                        if isinstance(update, InitialComplete):
-                            task_status.started()
-                        else:
-                            seen[0] += 1
-                            if seen[0] == changes:
-                                everyone.set()
+                await counter.follow(query, task_status)
 
             for start in range(0, count, 200):
                 async with trio.open_nursery() as starting:
                     for number in range(start, min(count, start + 200)):
                         starting.start_soon(nursery.start, watch, number)
-            documents = [
-                {**sample_document(number), "key": number % hit}
-                for number in range(changes)
-            ]
             process = await _dispatcher(db)
             before, began = _busy(process), time.perf_counter()
-            for start in range(0, changes, 100):
-                await db.insert_many("users", documents[start : start + 100])
+            await write(db, documents)
             with trio.fail_after(120):
-                await everyone.wait()
+                await counter.everyone.wait()
             took = time.perf_counter() - began
-            cost = (_busy(process) - before) / changes
+            cost = (_busy(process) - before) / len(documents)
             nursery.cancel_scope.cancel()
-    return changes / took, cost
+    return len(documents) / took, cost
+
+
+class _Counter:
+    """Counts what all watchers are told after their first results."""
+
+    def __init__(self, expected: int) -> None:
+        self.expect(expected)
+
+    def expect(self, expected: int) -> None:
+        """Begin anew."""
+        self._seen, self._expected = 0, expected
+        self.everyone = trio.Event()
+
+    async def follow(
+        self, query: Query[Any], task_status: trio.TaskStatus[None]
+    ) -> None:
+        """Watch a query for ever."""
+        async with query.watch(keeps_state=False) as updates:
+            async for update in updates:
+                if isinstance(update, InitialComplete):
+                    task_status.started()
+                    continue
+                self._seen += 1
+                if self._seen == self._expected:
+                    self.everyone.set()
 
 
 async def _dispatcher(db: Aurora) -> psutil.Process:
@@ -171,6 +158,7 @@ def _busy(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+# ------------------------------------------------------------------ many subscribers
 def fan_out(directory: Path, _limits: Limits, report: Report) -> None:
     """1,000 subscribers to one query in one process."""
     subscribers, documents, rounds = 1_000, 300, 3
@@ -180,25 +168,12 @@ def fan_out(directory: Path, _limits: Limits, report: Report) -> None:
         async with Aurora.open(directory / "fan.db", query_executors=1) as db:
             await db.new_collection("users", open=True)
             async with trio.open_nursery() as nursery:
-                counts = [0, 0]
-                everyone = trio.Event()
-
-                async def follow(task_status: trio.TaskStatus[None]) -> None:
-                    async with db.query("users").watch(keeps_state=False) as updates:
-                        async for update in updates:
-                            if isinstance(update, InitialComplete):
-                                task_status.started()
-                                continue
-                            counts[0] += 1
-                            if counts[0] == counts[1]:
-                                everyone.set()
-
+                counter = _Counter(0)
                 for _ in range(subscribers):
-                    await nursery.start(follow)
+                    await nursery.start(counter.follow, db.query("users"))
                 many = [sample_document(number) for number in range(documents)]
                 for turn in range(2 * rounds):
-                    everyone = trio.Event()
-                    counts[:] = 0, subscribers * documents
+                    counter.expect(subscribers * documents)
                     began = time.perf_counter()
                     if turn % 2:
                         await db.insert_many("users", many)
@@ -206,8 +181,9 @@ def fan_out(directory: Path, _limits: Limits, report: Report) -> None:
                         async with trio.open_nursery() as inserting:
                             for document in many:
                                 inserting.start_soon(db.insert_into, "users", document)
-                    await everyone.wait()
-                    rates.append(counts[1] / (time.perf_counter() - began))
+                    await counter.everyone.wait()
+                    took = time.perf_counter() - began
+                    rates.append(subscribers * documents / took)
                 nursery.cancel_scope.cancel()
         return rates
 
@@ -218,3 +194,98 @@ def fan_out(directory: Path, _limits: Limits, report: Report) -> None:
             f"{statistics.median(found):,.0f} deliveries/s",
             f"{subscribers} × {documents} events, {rounds} times",
         )
+
+
+# ------------------------------------------------------------------ memory
+def memory(directory: Path, _limits: Limits, report: Report) -> None:
+    """A watcher that sleeps, and watches that are opened and closed."""
+
+    async def run() -> None:
+        async with Aurora.open(directory / "memory.db", query_executors=1) as db:
+            await db.new_collection("users", open=True)
+            dispatcher, us = await _dispatcher(db), psutil.Process()
+            await _sleep_through(db, dispatcher, us, report)
+            await _open_and_close(db, dispatcher, us, report)
+
+    trio.run(run)
+
+
+async def _sleep_through(
+    db: Aurora, dispatcher: psutil.Process, us: psutil.Process, report: Report
+) -> None:
+    """10,000 changes of 1 KB documents while a watcher does not read."""
+    ids = await db.insert_many("users", [{"n": 0} for _ in range(100)])
+    query = db.query("users")
+    async with query.watch() as sleeper:
+        while not isinstance(await anext(sleeper), InitialComplete):
+            pass
+        before = _resident(dispatcher), _resident(us)
+        for start in range(0, 10_000, 100):
+            async with db.transaction() as tx:
+                for number, name in enumerate(ids, start):
+                    patch = {"n": number, "text": f"{number:01024}"}
+                    await tx.update_document("users", name, patch)
+        grown = _resident(dispatcher) - before[0], _resident(us) - before[1]
+        lsn = await db.sync()
+        updates = 0
+        while await _is_behind(sleeper, lsn):
+            updates += 1
+        assert sleeper.snapshot() == await query.collect()
+    report.row(
+        "a watcher sleeps through 10,000 changes, 10 MB",
+        f"dispatcher {grown[0]:+.1f} MB, client {grown[1]:+.1f} MB",
+        f"then {updates:,} updates to the right state",
+    )
+
+
+async def _is_behind(watcher: Watcher[Any], lsn: int) -> bool:
+    """Take one more update, unless everything up to ``lsn`` has been taken."""
+    with trio.move_on_after(1):
+        update = await anext(watcher)
+        return update.lsn < lsn
+    return False
+
+
+async def _open_and_close(
+    db: Aurora, dispatcher: psutil.Process, us: psutil.Process, report: Report
+) -> None:
+    async def cycles(count: int) -> None:
+        for number in range(count):
+            async with db.query("users").filter(field("n") > number % 50).watch():
+                pass
+
+    await cycles(1_000)
+    before, began = (_resident(dispatcher), _resident(us)), time.perf_counter()
+    await cycles(10_000)
+    took = time.perf_counter() - began
+    grown = _resident(dispatcher) - before[0], _resident(us) - before[1]
+    left = (await db.stats())["reactive_dispatcher"]
+    report.row(
+        "10,000 watches opened and closed",
+        f"dispatcher {grown[0]:+.1f} MB, client {grown[1]:+.1f} MB",
+        f"{took / 10_000 * 1e6:,.0f} µs each; {left['subscriptions']} left",
+    )
+
+
+def _resident(process: psutil.Process) -> float:
+    gc.collect()
+    return float(process.memory_info().rss - process.memory_info().shared) / 1e6
+
+
+def main() -> None:
+    """Run them all, and print or write the table."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--write", action="store_true", help="to docs/benchmarks.md")
+    given = parser.parse_args()
+    report = Report()
+    with tempfile.TemporaryDirectory(prefix="aurora-bench-") as directory:
+        limits = measure_limits(Path(directory))
+        for work in (latency, under_load, matching, fan_out, memory):
+            work(Path(directory), limits, report)
+    report.show()
+    if given.write:
+        PAGE.write_text(put(PAGE.read_text(), "live", report.markdown()))
+
+
+if __name__ == "__main__":
+    main()

@@ -47,9 +47,25 @@ class Report:
         figure = f"p50 {micro(middle)}  p99 {micro(percentile(samples, 0.99))}"
         self.row(what, figure, f"{middle / limit:.2f} × {of}")
 
+    def markdown(self) -> list[str]:
+        """The table for a page of the documentation."""
+        return [
+            "| what | figure | compared |",
+            "| --- | --- | --- |",
+            *(f"| {' | '.join(row)} |" for row in self._rows),
+        ]
+
     def show(self) -> None:
         """Print the table."""
         table = Table("what", "figure", "compared")
         for row in self._rows:
             table.add_row(*row)
         Console(width=120).print(table)
+
+
+def put(page: str, part: str, lines: Sequence[str]) -> str:
+    """A page with ``lines`` between the marks of one of its parts."""
+    begin, end = f"<!-- {part} -->", f"<!-- end of {part} -->"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return "\n".join([f"{before}{begin}", *lines, f"{end}{after}"])

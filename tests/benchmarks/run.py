@@ -14,8 +14,9 @@ from pathlib import Path
 from crashes import recovery, strict
 from indexing import indexing
 from jobs import background_jobs
+from latency import latency
 from limits import Limits, measure_limits
-from live import fan_out, latency, matching
+from live import fan_out, matching, memory, under_load
 from report import Report
 from workloads import concurrent_inserts, point_reads, scans, single_inserts, startup
 
@@ -29,9 +30,11 @@ WORKLOADS: dict[str, Callable[[Path, Limits, Report], None]] = {
     "strict": strict,
     "recovery": recovery,
     "live_latency": latency,
+    "live_under_load": under_load,
     "live_matching": matching,
     "live_fan_out": fan_out,
     "jobs": background_jobs,
+    "live_memory": memory,
 }
 
 

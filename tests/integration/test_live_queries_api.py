@@ -1,11 +1,8 @@
-"""Watching and listening through real processes, with deaths among them."""
+"""Watching and listening through real processes, under trio and asyncio."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-import signal
 import threading
 from typing import Annotated, Any
 
@@ -13,16 +10,14 @@ import anyio
 import msgspec
 import pytest
 import trio
-from property.test_live_queries import STATUSES, random_body, random_watch
 from support import python, wait_until
+from watching import emptied, nothing_left, read_up_to, until_complete
 
 from aurora_actors import (
     Added,
-    Aurora,
     ChangeType,
     CollectionNotFoundError,
     Heartbeat,
-    HistoryLost,
     Indexed,
     InitialComplete,
     InvalidFilterError,
@@ -30,14 +25,20 @@ from aurora_actors import (
     Modified,
     Removed,
     TimeoutError_,
-    UnavailableError,
     UsageError,
     blocking,
     field,
 )
-from aurora_actors.query.predicate import decode_predicate
 
 pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A database that these tests share; each of them empties it first."""
+    path = tmp_path_factory.mktemp("live") / "a.db"
+    with blocking.open(path):
+        yield path
 
 
 @pytest.fixture(params=["trio", "asyncio"])
@@ -47,51 +48,10 @@ def run(request):
     return lambda main: asyncio.run(main())
 
 
-async def pid_of(db, name):
-    actors = (await db.status()).actors
-    return next(actor.pid for actor in actors if actor.name == name)
-
-
-async def until_complete(updates):
-    found: list[Any] = []
-    async for update in updates:
-        if isinstance(update, InitialComplete):
-            return found
-        found.append(update)
-    raise AssertionError("ended too soon")
-
-
-async def read_up_to(watcher, lsn):
-    """Read until everything up to ``lsn`` has been given."""
-    with anyio.fail_after(30):
-        while watcher.lsn < lsn or watcher.token is None or place(watcher) < lsn:
-            with anyio.move_on_after(0.05):
-                await anext(watcher)
-
-
-def place(watcher):
-    token = watcher.token
-    return -1 if token.endswith("s") else int(token.split(".")[1])
-
-
-def query_of(db, spec):
-    """The query that a random request stands for."""
-    query = db.query(spec.collection)
-    predicate = decode_predicate(spec.predicate) if spec.predicate else None
-    fields = None if spec.fields is None else tuple(spec.fields)
-    return query._with(
-        predicate=predicate,
-        order=tuple(spec.order),
-        limit=spec.limit,
-        offset=spec.offset,
-        fields=fields,
-    )
-
-
 # ------------------------------------------------------------------ the interface
-def test_a_watch_gives_the_present_result_and_then_its_changes(run, tmp_path):
+def test_a_watch_gives_the_present_result_and_then_its_changes(run, tree):
     async def main():
-        async with Aurora.open(tmp_path / "a.db") as db:
+        async with emptied(tree) as db:
             await db.new_collection("orders", open=True)
             await db.insert_into("orders", {"id": "a", "status": "open", "n": 1})
             await db.insert_into("orders", {"id": "b", "status": "closed"})
@@ -119,7 +79,7 @@ def test_a_watch_gives_the_present_result_and_then_its_changes(run, tmp_path):
                     case other:
                         raise AssertionError(other)
                 assert [found.id for found in updates.snapshot()] == ["b"]
-                assert updates.lsn == 6
+                assert updates.lsn == await db.sync()
 
     run(main)
 
@@ -130,9 +90,9 @@ class Item(msgspec.Struct):
     price: Annotated[int, Indexed]
 
 
-def test_a_watch_of_a_model_gives_its_instances_in_order(run, tmp_path):
+def test_a_watch_of_a_model_gives_its_instances_in_order(run, tree):
     async def main():
-        async with Aurora.open(tmp_path / "a.db") as db:
+        async with emptied(tree) as db:
             await db.new_collection(Item)
             for number in range(6):
                 await db.insert_into(Item, Item(f"i{number}", "x", number * 10))
@@ -150,15 +110,15 @@ def test_a_watch_of_a_model_gives_its_instances_in_order(run, tmp_path):
                 assert updates.snapshot()[1] == Item("new", "y", 45)
                 for name in ("new", "i5", "i4", "i3"):
                     await db.delete_document(Item, name)
-                await read_up_to(updates, 12)
+                await read_up_to(updates, await db.sync())
                 assert updates.snapshot() == await dear.collect()
 
     run(main)
 
 
-def test_listeners_get_the_changes_they_ask_for(run, tmp_path):
+def test_listeners_get_the_changes_they_ask_for(run, tree):
     async def main():
-        async with Aurora.open(tmp_path / "a.db") as db:
+        async with emptied(tree) as db:
             await db.new_collection("a", open=True)
             async with (
                 db.listen("a", types={ChangeType.INSERT}) as inserts,
@@ -195,9 +155,9 @@ def test_listeners_get_the_changes_they_ask_for(run, tmp_path):
     run(main)
 
 
-def test_what_makes_no_sense_is_refused_on_entering(run, tmp_path):
+def test_what_makes_no_sense_is_refused_on_entering(run, tree):
     async def main():
-        async with Aurora.open(tmp_path / "a.db") as db:
+        async with emptied(tree) as db:
             await db.new_collection(Item)
             with pytest.raises(CollectionNotFoundError, match="itens"):
                 async with db.query("itens").watch():
@@ -216,20 +176,14 @@ def test_what_makes_no_sense_is_refused_on_entering(run, tmp_path):
                 await watcher.open()
             with pytest.raises(StopAsyncIteration):
                 await anext(watcher)
-            assert await subscriptions(db) == 0
+            await nothing_left(db)
 
     run(main)
 
 
-async def subscriptions(db):
-    counts = (await db.stats())["reactive_dispatcher"]
-    assert counts["outstanding_bytes"] == 0 or counts["subscriptions"]
-    return counts["subscriptions"] + counts["live_queries"] + counts["clients"]
-
-
-def test_the_watch_of_a_removed_collection_ends_with_an_error(run, tmp_path):
+def test_the_watch_of_a_removed_collection_ends_with_an_error(run, tree):
     async def main():
-        async with Aurora.open(tmp_path / "a.db") as db:
+        async with emptied(tree) as db:
             await db.new_collection("a", open=True)
             async with (
                 db.query("a").watch() as updates,
@@ -247,34 +201,35 @@ def test_the_watch_of_a_removed_collection_ends_with_an_error(run, tmp_path):
                 assert (await anext(events)).change_type is ChangeType.DROP_COLLECTION
                 with pytest.raises(CollectionNotFoundError):
                     await anext(events)
-            assert await subscriptions(db) == 0
+            await nothing_left(db)
 
     run(main)
 
 
-def test_an_idle_watch_gets_heartbeats_with_the_present_lsn(run, tmp_path):
+def test_an_idle_watch_gets_heartbeats_with_the_present_lsn(run, tree):
     async def main():
-        async with Aurora.open(tmp_path / "a.db") as db:
+        async with emptied(tree) as db:
             await db.new_collection("a", open=True)
             await db.new_collection("b", open=True)
             async with db.query("a").watch(heartbeats=True) as updates:
                 await until_complete(updates)
                 for _ in range(5):
                     await db.insert_into("b", {})
+                lsn = await db.sync()
                 with anyio.fail_after(10):
                     while True:
                         update = await anext(updates)
                         assert isinstance(update, Heartbeat)
-                        if update.lsn == 7:
+                        if update.lsn == lsn:
                             break
                 assert updates.token == update.token
 
     run(main)
 
 
-def test_debounced_updates_come_together(run, tmp_path):
+def test_debounced_updates_come_together(run, tree):
     async def main():
-        async with Aurora.open(tmp_path / "a.db") as db:
+        async with emptied(tree) as db:
             await db.new_collection("a", open=True)
             await db.insert_into("a", {"id": "1", "n": 0})
             async with db.query("a").debounce(0.2).watch() as updates:
@@ -290,9 +245,9 @@ def test_debounced_updates_come_together(run, tmp_path):
     run(main)
 
 
-def test_throttled_updates_come_in_lists(run, tmp_path):
+def test_throttled_updates_come_in_lists(run, tree):
     async def main():
-        async with Aurora.open(tmp_path / "a.db") as db:
+        async with emptied(tree) as db:
             await db.new_collection("a", open=True)
             await db.insert_many("a", [{"n": n} for n in range(100)])
             async with db.query("a").watch() as updates:
@@ -308,9 +263,9 @@ def test_throttled_updates_come_in_lists(run, tmp_path):
     run(main)
 
 
-def test_closing_a_watch_ends_the_iteration_of_another_task(run, tmp_path):
+def test_closing_a_watch_ends_the_iteration_of_another_task(run, tree):
     async def main():
-        async with Aurora.open(tmp_path / "a.db") as db:
+        async with emptied(tree) as db:
             await db.new_collection("a", open=True)
             watcher = db.query("a").watch()
             ended = anyio.Event()
@@ -331,14 +286,16 @@ def test_closing_a_watch_ends_the_iteration_of_another_task(run, tmp_path):
     run(main)
 
 
-def test_a_blocking_watch_waits_as_long_as_it_is_told(tmp_path):
-    with blocking.open(tmp_path / "a.db") as db:
-        db.new_collection("a", open=True)
-        with db.query("a").watch() as updates, db.listen("a") as events:
+def test_a_blocking_watch_waits_as_long_as_it_is_told(tree):
+    with blocking.open(tree) as db:
+        db.new_collection("blocked", open=True)
+        with db.query("blocked").watch() as updates, db.listen("blocked") as events:
             assert isinstance(updates.next(10), InitialComplete)
             with pytest.raises(TimeoutError_, match=r"within 0\.05 s"):
                 updates.next(0.05)
-            thread = threading.Thread(target=db.insert_into, args=("a", {"id": "1"}))
+            thread = threading.Thread(
+                target=db.insert_into, args=("blocked", {"id": "1"})
+            )
             thread.start()
             assert next(updates).document.id == "1"
             assert next(events).id == "1"
@@ -346,60 +303,11 @@ def test_a_blocking_watch_waits_as_long_as_it_is_told(tmp_path):
             assert [found.id for found in updates.snapshot()] == ["1"]
 
 
-# ------------------------------------------------------------------ places
-def test_a_token_resumes_exactly_in_another_run_of_the_tree(run, tmp_path):
-    async def main():
-        path = tmp_path / "a.db"
-        seen = []
-        token = None
-        for number in range(4):
-            async with Aurora.open(path) as db:
-                if not number:
-                    await db.new_collection("a", open=True)
-                watch = db.query("a").watch(since=token, include_initial=False)
-                async with watch as updates:
-                    for step in range(3):
-                        await db.insert_into("a", {"n": number * 10 + step})
-                    for _ in range(2 if number < 3 else 6):
-                        update = await anext(updates)
-                        seen.append(update.document["n"])
-                    token = update.token
-        assert seen == [0, 1, 2, 10, 11, 12, 20, 21, 22, 30, 31, 32][: len(seen)]
-        assert len(seen) == 12
-
-    run(main)
-
-
-def test_a_token_from_before_the_kept_history_gives_a_new_first_result(run, tmp_path):
-    async def main():
-        path = tmp_path / "a.db"
-        async with Aurora.open(path, change_retention=50) as db:
-            await db.new_collection("a", open=True)
-            async with db.query("a").watch() as updates:
-                await db.insert_into("a", {"n": 0})
-                await read_up_to(updates, 2)
-                token = updates.token
-            async with db.listen("a", on_lag="block") as events:
-                for _ in range(4):
-                    await db.insert_many("a", [{"n": 1} for _ in range(400)])
-                    await db.checkpoint()
-                async with db.query("a").watch(since=token) as updates:
-                    assert isinstance(await anext(updates), HistoryLost)
-                    assert len(await until_complete(updates)) == 1601
-                    assert len(updates.snapshot()) == 1601
-                with pytest.raises(LaggedError, match="no longer kept"):
-                    async with db.listen("a", since=token) as late:
-                        await anext(late)
-                assert (await anext(events)).document["n"] == 1
-
-    run(main)
-
-
-def test_a_consumer_that_sleeps_gets_the_right_final_state(run, tmp_path):
+def test_a_consumer_that_sleeps_gets_the_right_final_state(tree):
     changes = 10_000
 
     async def main():
-        async with Aurora.open(tmp_path / "a.db") as db:
+        async with emptied(tree) as db:
             await db.new_collection("a", open=True)
             ids = await db.insert_many("a", [{"n": 0} for _ in range(500)])
             query = db.query("a")
@@ -413,21 +321,21 @@ def test_a_consumer_that_sleeps_gets_the_right_final_state(run, tmp_path):
             ):
                 for watcher in (sleeper, ordered, strict, awake):
                     await until_complete(watcher)
-                lsn = 501
+                lsn = await db.sync()
 
-                async def write(part):
-                    for number in range(part, changes, 50):
-                        await db.update_document(
-                            "a", ids[number % 500], {"n": number + 1}
-                        )
+                async def write():
+                    for start in range(0, changes, 250):
+                        async with db.transaction() as tx:
+                            for number in range(start, start + 250):
+                                patch = {"n": number + 1}
+                                await tx.update_document("a", ids[number % 500], patch)
 
                 async def follow():
                     await read_up_to(awake, lsn + changes)
 
                 async with anyio.create_task_group() as group:
                     group.start_soon(follow)
-                    for part in range(50):
-                        group.start_soon(write, part)
+                    group.start_soon(write)
                 right = {found.id: found["n"] for found in await query.collect()}
                 for watcher in (sleeper, awake):
                     await read_up_to(watcher, lsn + changes)
@@ -445,19 +353,17 @@ def test_a_consumer_that_sleeps_gets_the_right_final_state(run, tmp_path):
                 for number in range(changes):
                     event = await anext(patient)
                     assert event.lsn == lsn + 1 + number
-            with anyio.fail_after(10):
-                while await subscriptions(db):
-                    await anyio.sleep(0.01)
+            await nothing_left(db)
 
-    run(main)
+    trio.run(main)
 
 
-def test_opening_and_closing_leaves_nothing(run, tmp_path):
+def test_opening_and_closing_leaves_nothing(run, tree):
     async def main():
-        async with Aurora.open(tmp_path / "a.db") as db:
+        async with emptied(tree) as db:
             await db.new_collection("a", open=True)
             await db.insert_many("a", [{"n": n} for n in range(10)])
-            for number in range(300):
+            for number in range(150):
                 query = db.query("a").filter(field("n") > number % 12)
                 if number % 3 == 0:
                     query = query.order_by("n").limit(3)
@@ -469,9 +375,7 @@ def test_opening_and_closing_leaves_nothing(run, tmp_path):
             live = db._open().shell._link.core.live
             assert len(live) == 0
             assert not live._shared
-            with anyio.fail_after(10):
-                while await subscriptions(db):
-                    await anyio.sleep(0.01)
+            await nothing_left(db)
 
     run(main)
 
@@ -486,11 +390,10 @@ with blocking.open(sys.argv[1]) as db, db.query("a").watch() as updates:
 """
 
 
-def test_a_killed_application_leaves_nothing_at_the_dispatcher(tmp_path):
-    path = tmp_path / "a.db"
-    with blocking.open(path) as db:
+def test_a_killed_application_leaves_nothing_at_the_dispatcher(tree):
+    with blocking.open(tree) as db:
         db.new_collection("a", open=True)
-        with python(WATCHER, str(path)) as process:
+        with python(WATCHER, str(tree)) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             assert db.stats()["reactive_dispatcher"]["subscriptions"] == 1
@@ -499,112 +402,3 @@ def test_a_killed_application_leaves_nothing_at_the_dispatcher(tmp_path):
             lambda: db.stats()["reactive_dispatcher"]["clients"] == 0,
             "the dispatcher has forgotten the client",
         )
-
-
-# ------------------------------------------------------------------ G7
-@pytest.mark.slow  # nng can crash in a sender whose peer is killed (see transport)
-def test_folded_updates_equal_the_query_whoever_dies(run, tmp_path):
-    everything_at_once(run, tmp_path, seed=1, commits=800, kills=4)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.faults
-def test_folded_updates_equal_the_query_over_many_commits(tmp_path):
-    everything_at_once(trio.run, tmp_path, seed=7, commits=100_000, kills=60)
-
-
-def everything_at_once(run, tmp_path, *, seed, commits, kills):
-    rng = random.Random(seed)
-
-    async def main():
-        # Each kill counts towards the limit on restarts.
-        async with Aurora.open(
-            tmp_path / "a.db", max_restarts=1000, query_executors=1
-        ) as db:
-            await db.new_collection("orders", open=True)
-            watchers = []
-            async with Exits() as stack, anyio.create_task_group() as group:
-                for _ in range(25):
-                    request = random_watch(rng)
-                    query = query_of(db, request.query).debounce(
-                        min(request.debounce_s, 0.05)
-                    )
-                    watchers.append((query, await stack.enter(query.watch())))
-                quiet = commits // kills
-                stop = anyio.Event()
-                for number, (_, watcher) in enumerate(watchers):
-                    # One in five hardly reads.
-                    group.start_soon(follow, watcher, 0.3 if number % 5 == 0 else 0)
-                done = 0
-                while done < commits:
-                    await write_some(db, rng, quiet)
-                    done += quiet
-                    name = rng.choice(["reactive_dispatcher", "storage"])
-                    os.kill(await pid_of(db, name), signal.SIGKILL)
-                    lsn = await db.sync()
-                    await check(watchers, lsn)
-                stop.set()
-                group.cancel_scope.cancel()
-
-    async def follow(watcher, pause):
-        while True:
-            await anext(watcher)
-            if pause:
-                await anyio.sleep(pause * rng.random() / 10)
-
-    async def check(watchers, lsn):
-        with anyio.fail_after(60):
-            for query, watcher in watchers:
-                while watcher.token is None or place(watcher) < lsn:
-                    await anyio.sleep(0.02)
-                expected = await query.collect()
-                assert watcher.snapshot() == expected, query
-
-    run(main)
-
-
-async def write_some(db, rng, count):
-    async def write(operations):
-        for kind, document_id, body in operations:
-            try:
-                if kind == 0:
-                    await db.upsert("orders", document_id, body)
-                elif kind == 1:
-                    await db.delete_document("orders", document_id)
-                else:
-                    await db.update_document(
-                        "orders", document_id, {"status": rng.choice(STATUSES)}
-                    )
-            except UnavailableError:
-                pass
-            except UsageError:
-                pass  # there is no such document
-
-    operations = [
-        (rng.choice([0, 0, 0, 1, 2]), f"d{rng.randrange(200)}", random_body(rng))
-        for _ in range(count)
-    ]
-    async with anyio.create_task_group() as group:
-        for part in range(8):
-            group.start_soon(write, operations[part::8])
-
-
-class Exits:
-    """Several asynchronous context managers, left in the reverse order."""
-
-    def __init__(self):
-        self._entered = []
-
-    async def enter(self, manager):
-        entered = await manager.__aenter__()
-        self._entered.append(manager)
-        return entered
-
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *error):
-        with anyio.CancelScope(shield=True):
-            for manager in reversed(self._entered):
-                await manager.__aexit__(None, None, None)
