@@ -42,8 +42,10 @@ simulate: setup        ## whole trees on a virtual clock: make simulate SEED=1 R
 bench: setup           ## measure; prints ratios against the machine's own limits
 	@$(BIN)/python tests/benchmarks/run.py
 
-docs: setup            ## run every code sample of README and docs
-	@$(BIN)/python -m pytest -q tests/acceptance/test_docs.py
+docs: setup            ## make the site (build/site), strictly; run every code sample
+	@$(BIN)/python tests/docs_pages.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@$(BIN)/python -m pytest -q tests/acceptance/test_docs.py tests/acceptance/test_docs_site.py
 
 clean:
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
