@@ -43,7 +43,7 @@ from aurora_actors.storage.jobs.changes import Surroundings
 from aurora_actors.storage.jobs.desk import Desk
 from aurora_actors.storage.jobs.rows import ended_job
 from aurora_actors.storage.jobs.service import JobClock, JobService
-from aurora_actors.storage.jobs.standing import set_clock
+from aurora_actors.storage.jobs.standing import recall, set_clock
 from aurora_actors.storage.operations import CompilePredicate, Operations
 from aurora_actors.storage.origins import AUDITOR, Origins
 from aurora_actors.storage.outcomes import encode_reply
@@ -137,6 +137,8 @@ class Engine:
             store.map_size,
         )
         job_clock = JobClock(wall, clock)
+        if config.jobs.allow_fake_clock:
+            job_clock.stand(recall(store.path))
         now, desk = job_clock.now, Desk(clock)
         operations = Operations(config, compile_predicate)
         around = Surroundings(desk, now, random.random)
@@ -286,7 +288,8 @@ class Engine:
                 "the clock of jobs can only be set where the setting "
                 "jobs.allow_fake_clock allows it"
             )
-        return set_clock(self._job_clock, self.jobs, self.run_jobs, request)
+        path, clock = self._store.path, self._job_clock
+        return set_clock(path, clock, self.jobs, self.run_jobs, request)
 
     def job_statistics(self) -> JobStatistics:
         """The number of jobs by queue and status."""

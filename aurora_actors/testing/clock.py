@@ -25,7 +25,8 @@ class FakeClock:
 
     It decides what is due: ``run_at``, delays, times between attempts, ticks, and how
     long ended jobs are kept. Leases and the time limits of attempts go by real time.
-    Whoever uses the database has this clock; a restart of storage has the system's.
+    Whoever uses the database has this clock, also when storage was killed or the
+    database opened again, until the block is left.
     """
 
     def __init__(self, db: Aurora, start: datetime | None) -> None:
@@ -39,7 +40,8 @@ class FakeClock:
         return self._now
 
     async def __aenter__(self) -> Self:
-        await self.set(datetime.now(UTC) if self._start is None else self._start)
+        start = datetime.now(UTC) if self._start is None else self._start
+        await self._move(start, passes=False)
         return self
 
     async def __aexit__(
@@ -69,11 +71,11 @@ class FakeClock:
     async def set(self, moment: datetime) -> datetime:
         """Set the clock forward at once: what lies in between is missed.
 
-        The first time, which is when it is entered, to any moment.
-
         Raises:
             UsageError: the moment has no time zone, or lies before where it stands.
         """
+        if moment.tzinfo is not None and moment < self._now:
+            raise UsageError(f"the clock stands at {self._now}, it does not go back")
         return await self._move(moment, passes=False)
 
     async def _move(self, to: datetime, *, passes: bool) -> datetime:

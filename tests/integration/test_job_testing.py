@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,6 +13,7 @@ from support import no_process_left
 
 from aurora_actors import (
     Aurora,
+    Backoff,
     Job,
     JobContext,
     JobsConfig,
@@ -21,7 +24,12 @@ from aurora_actors import (
     job,
     testing,
 )
-from aurora_actors.messages.jobs import Backoff
+
+
+def kill_storage(db):
+    actors = db.status().actors
+    os.kill(next(each.pid for each in actors if each.name == "storage"), signal.SIGKILL)
+
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -162,8 +170,10 @@ def test_a_thousand_days_of_schedules_pass_in_a_moment(db):
     zone = ZoneInfo("America/New_York")
     with testing.fake_clock(db, START) as clock:
         db.schedule("nightly", cron="30 2 * * *", time_zone=zone, job=add.job(a=0))
-        for _ in range(10):
+        for number in range(10):
             clock.advance(days=100)
+            if number % 4 == 1:
+                kill_storage(db)
         assert clock.now == START + timedelta(days=1000)
         found = db.get_schedule("nightly")
         assert (found.runs, found.missed) == (1000, 0)
@@ -182,6 +192,8 @@ async def test_the_clock_is_set_under_trio_and_does_not_go_back(path):
         assert abs(clock.now - datetime.now(UTC)) < timedelta(minutes=5)
         with pytest.raises(UsageError, match="does not go back"):
             await clock.advance(days=-1)
+        with pytest.raises(UsageError, match="does not go back"):
+            await clock.set(clock.now - timedelta(seconds=1))
         with pytest.raises(UsageError, match="time zone"):
             await clock.set(datetime(2030, 1, 1))  # noqa: DTZ001
 

@@ -1,18 +1,45 @@
-"""The clock of jobs, set by a test; see ``messages.clocks``. Storage process only."""
+"""The clock of jobs, set by a test; see ``messages.clocks``. Storage process only.
+
+Where it stands is kept in a file of the database directory, so that it stands there still
+when storage was killed, or the database closed and opened again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Final, Protocol
 
 from aurora_actors.errors import UnavailableError, UsageError
 from aurora_actors.messages.clocks import JobClockSet, SetJobClock
 from aurora_actors.storage.jobs.document import from_micros, to_micros
 
-__all__ = ["set_clock"]
+__all__ = ["recall", "set_clock"]
 
+_FILE: Final = "job-clock"
 _AT_ONCE: Final = 200
+
+
+def recall(path: Path) -> datetime | None:
+    """Where the clock of the database at ``path`` stands; ``None`` if it goes."""
+    with suppress(FileNotFoundError, ValueError):
+        return from_micros(int((path / _FILE).read_text()))
+    return None
+
+
+def _remember(path: Path, moment: datetime | None) -> None:
+    file = path / _FILE
+    try:
+        if moment is None:
+            file.unlink(missing_ok=True)
+        else:
+            fresh = file.with_suffix(".new")
+            fresh.write_text(str(to_micros(moment)))
+            fresh.replace(file)
+    except OSError as exc:
+        raise UnavailableError(f"the clock cannot be kept in {file}: {exc}") from exc
 
 
 class _Clock(Protocol):
@@ -26,11 +53,16 @@ class _Jobs(Protocol):
 
 
 def set_clock(
-    clock: _Clock, jobs: _Jobs, run: Callable[[], None], request: SetJobClock
+    path: Path,
+    clock: _Clock,
+    jobs: _Jobs,
+    run: Callable[[], None],
+    request: SetJobClock,
 ) -> JobClockSet:
     """Set the clock, and do what is due then.
 
     Args:
+        path: The database directory.
         clock: The clock.
         jobs: What goes by it.
         run: Does what is due.
@@ -42,6 +74,7 @@ def set_clock(
     """
 
     def stand(moment: datetime | None) -> None:
+        _remember(path, moment)
         clock.stand(moment)
         jobs.clock_was_set()
         run()
