@@ -114,6 +114,7 @@ async def mixed_load(
     seconds: float,
     paths: Callable[[random.Random], tuple[str, str, bytes]],
     survives: bool = False,
+    keys: bool = True,
 ) -> Figures:
     """Let clients send what ``paths`` makes up, until the time is over.
 
@@ -125,6 +126,7 @@ async def mixed_load(
         paths: Gives the method, path and body of a request.
         survives: Repeat what broke or was answered 503 or 504, with an idempotency
             key, until it is answered otherwise; else a break is an error.
+        keys: Give inserts idempotency keys.
     """
     figures = Figures()
     end = time.monotonic() + seconds
@@ -134,7 +136,8 @@ async def mixed_load(
         while time.monotonic() < end:
             method, path, body = paths(rng)
             count += 1
-            key = f"Idempotency-Key: {number}-{count}\r\n" if method == "POST" else ""
+            has_key = keys and method == "POST" and path.endswith("/docs")
+            key = f"Idempotency-Key: {number}-{count}\r\n" if has_key else ""
             began = time.monotonic()
             answer = await _answered(
                 client, (method, path, body, key), figures, survives

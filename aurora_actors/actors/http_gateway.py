@@ -44,6 +44,7 @@ _BACKLOG: Final = 1024
 _DRAIN_SHARE: Final = 0.5
 _RETRY_S: Final = 0.2
 _HOUSEKEEPING_S: Final = 3600.0
+_REVOKED_S: Final = 2.0
 
 
 def main(spec: ActorSpec, lifeline_fd: int) -> None:
@@ -102,14 +103,22 @@ async def _stay_attached(gateway: Gateway, config: AuroraConfig) -> None:
             async with Aurora(config, compares=False, opener=open_member) as db:
                 gateway.attach(db)
                 try:
-                    while True:
-                        await forget_old(db)
-                        await trio.sleep(_HOUSEKEEPING_S)
+                    await _keep_house(gateway, db)
                 finally:
                     gateway.attach(None)
         except AuroraError as exc:
             logger.warning("not attached", extra={"reason": exc.message})
         await trio.sleep(_RETRY_S)
+
+
+async def _keep_house(gateway: Gateway, db: Aurora) -> None:
+    next_at = trio.current_time()
+    while True:
+        if trio.current_time() >= next_at:
+            next_at = trio.current_time() + _HOUSEKEEPING_S
+            await forget_old(db)
+        await gateway.end_revoked_streams()
+        await trio.sleep(_REVOKED_S)
 
 
 async def _serve_http(

@@ -41,7 +41,16 @@ from aurora_actors.schema.types import (
 )
 from aurora_actors.schema.values import encode_document
 
-__all__ = ["TOKENS", "Grant", "Role", "TokenHandle", "TokenInfo", "grant_of", "name_in"]
+__all__ = [
+    "TOKENS",
+    "Grant",
+    "Role",
+    "TokenHandle",
+    "TokenInfo",
+    "grant_of",
+    "is_over",
+    "name_in",
+]
 
 TOKENS: Final = "_sys_tokens"
 
@@ -113,11 +122,13 @@ class Grant(msgspec.Struct, frozen=True):
         name: The token's name.
         role: The role in general.
         collections: Other roles for single collections.
+        lsn: The change that made the token; 0 without a token.
     """
 
     name: str
     role: Role
     collections: dict[str, Role] = {}
+    lsn: int = 0
 
     def on(self, collection: str) -> Role:
         """The role on one collection; the database's own are for administrators."""
@@ -160,15 +171,21 @@ def grant_of(token: str, kept: Document | None) -> Grant | None:
     secret = token.rpartition(".")[2]
     given = hashlib.sha256(secret.encode("utf-8", "replace")).digest()
     known = _NOBODY if kept is None else bytes(kept["hash"])
-    if not hmac.compare_digest(given, known) or kept is None:
-        return None
-    expires = kept.get("expires")
-    if expires is not None and expires <= datetime.now(UTC):
+    if not hmac.compare_digest(given, known) or kept is None or is_over(kept):
         return None
     rules = kept.get("collections") or {}
     return Grant(
-        kept.id, Role.named(kept["role"]), {c: Role.named(r) for c, r in rules.items()}
+        kept.id,
+        Role.named(kept["role"]),
+        {c: Role.named(r) for c, r in rules.items()},
+        kept.lsn,
     )
+
+
+def is_over(kept: Document) -> bool:
+    """Whether the time of the token in this document of ``_sys_tokens`` is over."""
+    expires = kept.get("expires")
+    return expires is not None and bool(expires <= datetime.now(UTC))
 
 
 class TokenHandle(Handle):

@@ -4,7 +4,8 @@ Invariants:
 
 * A request without a valid token has the role ``HttpConfig.anonymous`` gives, which is
   none by default; a token that is wrong, revoked or over is refused, not ignored.
-* A token is looked up for each request, so that revoking takes effect at once.
+* A token is looked up for each request, so that revoking takes effect at once; streams
+  that were begun with it end within seconds.
 * A browser page of another origin is served only when its origin is in
   ``cors_origins``; and a gateway on the loopback interface answers only to names of this
   machine, so that no page can reach it under a name of its own (DNS rebinding).
@@ -23,7 +24,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from aurora_actors.client.database import Aurora
-from aurora_actors.client.tokens import TOKENS, Grant, Role, grant_of, name_in
+from aurora_actors.client.document import Document
+from aurora_actors.client.tokens import (
+    TOKENS,
+    Grant,
+    Role,
+    grant_of,
+    is_over,
+    name_in,
+)
 from aurora_actors.config import HttpConfig
 from aurora_actors.errors import CollectionNotFoundError, UnavailableError
 from aurora_actors.meters import Histogram
@@ -64,7 +73,8 @@ class Gateway:
         self.counts = {"requests_open": 0, "websockets_open": 0}
         self.times = Histogram("request_seconds")
         self._idle = anyio.Event()
-        self._streams: set[anyio.CancelScope] = set()
+        self._streams: dict[tuple[str, int], set[anyio.CancelScope]] = {}
+        self.is_ending = False
         self._db: Aurora | None = None
         self._origins = frozenset(settings.cors_origins)
         self._hosts: frozenset[str] | None = None
@@ -118,20 +128,38 @@ class Gateway:
         if not self.counts["requests_open"]:
             self._idle.set()
 
+    # -------------------------------------------------------------- streams
     @contextmanager
-    def streaming(self) -> Iterator[None]:
-        """What is done inside ends when the gateway shuts down, without an error."""
+    def streaming(self, grant: Grant) -> Iterator[anyio.CancelScope]:
+        """What is done inside ends with the gateway, or with the token, without an error.
+
+        Gives the scope; ``cancelled_caught`` tells whether that has happened.
+        """
+        key = (grant.name, grant.lsn)
         with anyio.CancelScope() as scope:
-            self._streams.add(scope)
+            self._streams.setdefault(key, set()).add(scope)
             try:
-                yield
+                yield scope
             finally:
-                self._streams.discard(scope)
+                streams = self._streams[key]
+                streams.discard(scope)
+                if not streams:
+                    del self._streams[key]
 
     def end_streams(self) -> None:
         """End all streams: their clients come back, and resume."""
-        for scope in list(self._streams):
-            scope.cancel()
+        self.is_ending = True
+        for scopes in self._streams.values():
+            for scope in scopes:
+                scope.cancel()
+
+    async def end_revoked_streams(self) -> None:
+        """End the streams whose tokens were revoked or changed, or are over."""
+        for key in [key for key in self._streams if key[1]]:
+            kept = await self._kept(key[0])
+            if kept is None or kept.lsn != key[1] or is_over(kept):
+                for scope in self._streams.get(key, ()):
+                    scope.cancel()
 
     def db(self) -> Aurora:
         """The database.
@@ -174,16 +202,18 @@ class Gateway:
             HTTPException: 401 when it is none.
         """
         await self.wait_attached()
-        name, kept = name_in(token), None
-        if name is not None:
-            try:
-                kept = await self.db().get_document(TOKENS, name)
-            except CollectionNotFoundError:
-                kept = None
-        found = grant_of(token, kept)
+        name = name_in(token)
+        found = grant_of(token, None if name is None else await self._kept(name))
         if found is None:
             raise _not_authenticated("the token is wrong, revoked or over")
         return found
+
+    async def _kept(self, name: str) -> Document | None:
+        """The document of ``_sys_tokens`` under this name."""
+        try:
+            return await self.db().get_document(TOKENS, name)
+        except CollectionNotFoundError:
+            return None
 
     # -------------------------------------------------------------- from where
     def allows_host(self, host: str) -> bool:

@@ -24,12 +24,12 @@ _PREFLIGHT_S: Final = "600"
 _METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _HEADERS: Final = "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Last-Event-ID"
 _EXPOSED: Final = "ETag, Location, Retry-After"
-_SECURITY: Final = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "x-frame-options": "DENY",
-    "cache-control": "no-store",
-}
+_SECURITY: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cache-control", b"no-store"),
+)
 
 
 class _TooLarge(Exception):  # noqa: N818 - a signal
@@ -134,9 +134,10 @@ class Guard:
         group = f"responses_{message['status'] // 100}xx"
         counts = self._gateway.counts
         counts[group] = counts.get(group, 0) + 1
+        given = {name for name, _ in message["headers"]}
+        added = (pair for pair in _SECURITY if pair[0] not in given)
+        message["headers"] = [*message["headers"], *added]
         headers = MutableHeaders(scope=message)
-        for name, value in _SECURITY.items():
-            headers.setdefault(name, value)
         if origin is not None and self._gateway.is_foreign(origin):
             headers["access-control-allow-origin"] = origin
             headers["access-control-expose-headers"] = _EXPOSED

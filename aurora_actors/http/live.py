@@ -131,22 +131,20 @@ async def _or_none(source: AsyncIterator[T]) -> AsyncIterator[T | None]:
 
 
 class _EventStream(StreamingResponse):
-    """A response that ends when the gateway does, and ends its source in any case."""
+    """A response that ends with the gateway or the token, and ends its source."""
 
     def __init__(
         self, asked: Asked, source: _Source, events: AsyncIterator[bytes]
     ) -> None:
         super().__init__(events, media_type="text/event-stream")
-        self._gateway = asked.gateway
+        self._asked = asked
         self._source = source
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope_: Scope, receive: Receive, send: Send) -> None:
         try:
-            has_ended = False
-            with self._gateway.streaming():
-                await super().__call__(scope, receive, send)
-                has_ended = True
-            if not has_ended:
+            with self._asked.gateway.streaming(self._asked.grant) as scope:
+                await super().__call__(scope_, receive, send)
+            if scope.cancelled_caught:
                 await send(_END)
         finally:
             with anyio.CancelScope(shield=True):

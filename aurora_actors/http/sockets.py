@@ -22,6 +22,7 @@ listeners wait in the change log, and no other client notices.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -48,6 +49,7 @@ __all__ = ["serve_socket"]
 
 _FIRST_FRAME_S: Final = 10.0
 _MOST_STREAMS: Final = 1_000
+_CLOSE_GOING: Final = 1001
 _CLOSE_POLICY: Final = 1008
 _CLOSE_AGAIN: Final = 1013  # try again later
 
@@ -110,7 +112,14 @@ async def serve_socket(websocket: WebSocket) -> None:
         return
     except WebSocketDisconnect:
         return
-    await _Conversation(websocket, gateway, grant).run()
+    with gateway.streaming(grant) as scope:
+        await _Conversation(websocket, gateway, grant).run()
+    if scope.cancelled_caught:
+        code, reason = _CLOSE_POLICY, "the token was revoked or is over"
+        if gateway.is_ending:
+            code, reason = _CLOSE_GOING, "the gateway is stopping"
+        with suppress(RuntimeError):  # the client has closed it at the same moment
+            await websocket.close(code, reason)
 
 
 async def _grant(websocket: WebSocket, gateway: Gateway) -> Grant:

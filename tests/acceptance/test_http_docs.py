@@ -13,6 +13,8 @@ import pytest
 from support import no_process_left
 
 from aurora_actors import HttpConfig, blocking
+from aurora_actors.errors import all_codes
+from aurora_actors.http.problems import status_of
 
 pytestmark = [
     pytest.mark.processes,
@@ -59,3 +61,11 @@ def test_the_shell_samples_run_as_printed(environment: dict[str, str]) -> None:
 def test_every_path_is_in_the_page_or_in_the_description() -> None:
     for path in ("/health", "/ready", "/metrics", "/tree", "/openapi.json", "/ws"):
         assert path in PAGE
+
+
+def test_the_page_tells_the_status_of_every_error() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| (`[a-z_.` ]+) \|$", PAGE, re.MULTILINE)
+    told = {
+        code.strip("`"): int(status) for status, codes in rows for code in codes.split()
+    }
+    assert told == {code: status_of(code) for code in all_codes()}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crashes import recovery, strict
+from gateway import mixed as gateway
 from indexing import indexing
 from jobs import background_jobs
 from latency import latency
@@ -35,6 +36,7 @@ WORKLOADS: dict[str, Callable[[Path, Limits, Report], None]] = {
     "live_fan_out": fan_out,
     "jobs": background_jobs,
     "live_memory": memory,
+    "gateway": gateway,
 }
 
 

@@ -18,7 +18,7 @@ import pytest
 from served import USERS, Served, events_of, port_of, problem, serving, take
 from support import wait_until
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from aurora_actors import AuroraConfig, HttpConfig, blocking
 from aurora_actors.errors import ConfigError
@@ -274,6 +274,33 @@ def test_a_revoked_token_ends_at_once(served: Served):
         assert served.db.revoke_token("brief")
         problem(client.get("/collections"), 401, "http.401")
     assert not served.db.revoke_token("brief")
+
+
+def test_streams_end_with_their_token(served: Served):
+    path = served.collection("followed")
+    token = served.db.create_token("follower", "read")
+    with (
+        served.socket(token) as connection,
+        served.client(token) as client,
+        client.stream("GET", f"{path}/watch") as response,
+    ):
+        events = events_of(response)
+        assert next(events)[0] == "open"
+        connection.send(
+            json.dumps({"op": "listen", "stream": "1", "collection": "followed"})
+        )
+        assert take_any(connection)["type"] == "open"
+        served.db.revoke_token("follower")
+        assert [kind for kind, _, _ in events if kind != "initial_complete"] == []
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(timeout=20)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+
+
+def take_any(connection: ClientConnection) -> dict[str, object]:
+    frame: dict[str, object] = json.loads(connection.recv(timeout=20))
+    return frame
 
 
 def test_secrets_are_not_kept(served: Served):

@@ -72,7 +72,7 @@ export function showJobs({ api, main }) {
           h("td.number", each.dead_letter ? h("span.badge.bad", number(each.dead_letter)) : "0"),
           h("td.number", h("div.actions", isAdmin ? [
             h("button.button.small", { type: "button", onclick: (event) => act(event, `/queues/${encodeURIComponent(name)}/${each.paused ? "resume" : "pause"}`) }, each.paused ? "Resume" : "Pause"),
-            each.dead_letter ? h("button.button.small", { type: "button", onclick: (event) => retryAll(event, name, each.dead_letter) }, "Retry dead") : null] : null)));
+            each.dead_letter ? h("button.button.small", { type: "button", "aria-label": `Retry the dead letters of ${name}`, onclick: (event) => retryAll(event, name, each.dead_letter) }, "Retry") : null] : null)));
       })))));
     main.querySelector(".titles p").textContent = `${number(stats.workers)} ${stats.workers === 1 ? "worker holds" : "workers hold"} a lease`;
   }

@@ -53,6 +53,7 @@ function themeButton() {
 
 // ------------------------------------------------------------------ log-in
 function showLogin(message) {
+  for (const box of document.querySelectorAll("dialog")) box.close();
   leave?.();
   leave = null;
   history?.stop();
@@ -132,6 +133,7 @@ function showFrame() {
 
 function route() {
   if (!api) return;
+  for (const box of document.querySelectorAll("dialog")) box.close();
   const [view, ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
   const found = VIEWS.find(([name]) => name === view) ?? VIEWS[0];
   leave?.();
