@@ -45,6 +45,12 @@ class Limits(NamedTuple):
     nng_s: float
     append_s: float
     fdatasync_s: float
+    commit_s: float
+
+    @property
+    def write_s(self) -> float:
+        """What an awaited write cannot do without: ask, log, commit, answer."""
+        return self.nng_s + self.append_s + self.commit_s
 
 
 def median(work: Callable[[int], object], rounds: int = ROUNDS) -> float:
@@ -64,6 +70,7 @@ def measure_limits(directory: Path) -> Limits:
         nng_s=_nng_round_trip(directory),
         append_s=_append(directory, sync=False),
         fdatasync_s=_append(directory, sync=True),
+        commit_s=_commit(directory),
     )
 
 
@@ -100,6 +107,34 @@ def _lmdb_get(directory: Path) -> float:
                 return decode(value)
 
         return median(get)
+
+
+def _commit(directory: Path) -> float:
+    """One document, its id, a unique value, its change and its outcome; no sync."""
+    path = directory / "commit.lmdb"
+    tables = (b"docs", b"ids", b"unique", b"changes", b"requests", b"meta")
+    body = msgspec.msgpack.encode(sample_document(1))
+    with lmdb.open(
+        str(path), map_size=1 << 30, subdir=False, sync=False, max_dbs=8
+    ) as env:
+        opened = [env.open_db(name) for name in tables]
+
+        def write(number: int) -> None:
+            with env.begin(write=True) as txn:
+                key = f"{number:016d}".encode()
+                txn.put(key, body, db=opened[0], append=True)
+                txn.put(key * 2, key, db=opened[1])
+                txn.put(f"{number * 7919 % 10**9:020d}".encode(), key, db=opened[2])
+                txn.put(key, key, db=opened[3], append=True)
+                txn.put(key, key, db=opened[4])
+                txn.put(b"state", key, db=opened[5])
+
+        with env.begin(write=True) as txn:
+            for number in range(-50_000, 0):
+                key = f"{number + 50_000:032d}".encode()
+                txn.put(key, b"x" * 8, db=opened[1])
+                txn.put(f"{number * 7919 % 10**9:020d}".encode(), key, db=opened[2])
+        return median(write)
 
 
 def _nng_round_trip(directory: Path) -> float:

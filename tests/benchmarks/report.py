@@ -36,6 +36,7 @@ class Report:
         self.row("limit: nng round trip, receive descriptors", micro(limits.nng_s))
         self.row("limit: append 300 B to a file", micro(limits.append_s))
         self.row("limit: the same + fdatasync", micro(limits.fdatasync_s))
+        self.row("limit: LMDB commit of one document", micro(limits.commit_s))
 
     def row(self, what: str, figure: str, compared: str = "") -> None:
         """Add one line."""

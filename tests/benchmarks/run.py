@@ -19,13 +19,13 @@ from latency import latency
 from limits import Limits, measure_limits
 from live import fan_out, matching, memory, under_load
 from report import Report
-from workloads import concurrent_inserts, point_reads, scans, single_inserts, startup
+from workloads import concurrent_writes, point_reads, scans, single_writes, startup
 
 WORKLOADS: dict[str, Callable[[Path, Limits, Report], None]] = {
     "startup": startup,
     "reads": point_reads,
-    "inserts": single_inserts,
-    "concurrent": concurrent_inserts,
+    "writes": single_writes,
+    "concurrent": concurrent_writes,
     "scans": scans,
     "indexing": indexing,
     "strict": strict,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from statistics import median
 
+import psutil
 import trio
 from limits import Limits, sample_document
 from report import Report
 
 from aurora_actors import Aurora, DurabilityMode, FieldDefinition, FieldType, field
+from aurora_actors.messages.supervision import ActorStatus
 
 USERS = {
     "name": FieldDefinition(FieldType.STRING, nullable=False),
@@ -70,58 +74,116 @@ def point_reads(directory: Path, limits: Limits, report: Report) -> None:
     trio.run(run)
 
 
-def single_inserts(directory: Path, limits: Limits, report: Report) -> None:
-    """Awaited inserts, one at a time."""
+def single_writes(directory: Path, limits: Limits, report: Report) -> None:
+    """Awaited inserts and updates, one at a time."""
 
     async def run(mode: DurabilityMode) -> None:
         path = directory / f"single-{mode.value}.db"
+        limit = limits.write_s
+        if mode is DurabilityMode.STRICT:
+            limit += limits.fdatasync_s
         async with Aurora.open(path, durability_mode=mode) as db:
             await db.new_collection("users", USERS)
-            samples = []
-            for number in range(3000):
-                start = time.perf_counter()
-                await db.insert_into("users", sample_document(number))
-                samples.append(time.perf_counter() - start)
-            title = f"insert_into, awaited, {mode.value}"
-            report.times(title, samples, limits.nng_s, "nng round trip")
+            ids: list[str] = []
+
+            async def insert(number: int) -> None:
+                ids.append(await db.insert_into("users", sample_document(number)))
+
+            async def update(number: int) -> None:
+                await db.update_document("users", ids[number], {"score": number * 1.5})
+
+            for name, write in (("insert_into", insert), ("update_document", update)):
+                samples = []
+                for number in range(3000):
+                    start = time.perf_counter()
+                    await write(number)
+                    samples.append(time.perf_counter() - start)
+                title = f"{name}, awaited, {mode.value}"
+                of = f"nng round trip, {median(samples) / limit:.2f} × its parts, bare"
+                report.times(title, samples, limits.nng_s, of)
 
     for mode in MODES:
         trio.run(run, mode)
 
 
-def concurrent_inserts(directory: Path, _limits: Limits, report: Report) -> None:
-    """64 tasks inserting; then one ``insert_many``."""
+class _Processors:
+    """What a workload costs the processes of a tree: CPU time, load or not."""
+
+    def __init__(self, actors: Sequence[ActorStatus]) -> None:
+        self._processes = {"client": psutil.Process()}
+        for actor in actors:
+            if actor.name in {"storage", "index_builder"}:
+                self._processes[actor.name] = psutil.Process(actor.pid)
+        self._before = self._now()
+
+    def _now(self) -> dict[str, float]:
+        times = {name: each.cpu_times() for name, each in self._processes.items()}
+        return {name: each.user + each.system for name, each in times.items()}
+
+    def each(self, count: int) -> str:
+        """The time that one of ``count`` operations took."""
+        now = self._now()
+        return ", ".join(
+            f"{name} {(now[name] - before) / count * 1e6:.0f}"
+            for name, before in self._before.items()
+        )
+
+
+def concurrent_writes(directory: Path, _limits: Limits, report: Report) -> None:
+    """64 tasks inserting, then updating; then one ``insert_many``."""
     count, tasks = 30_000, 64
 
     async def run(mode: DurabilityMode) -> None:
         path = directory / f"concurrent-{mode.value}.db"
         async with Aurora.open(path, durability_mode=mode) as db:
             await db.new_collection("users", USERS)
-            before = await db.stats()
-            numbers = iter(range(count))
+            actors = (await db.status()).actors
+            documents = [sample_document(number) for number in range(count)]
+            ids: list[str] = []
 
-            async def insert() -> None:
+            async def insert(number: int) -> None:
+                ids.append(await db.insert_into("users", documents[number]))
+
+            async def update(number: int) -> None:
+                await db.update_document("users", ids[number], {"score": number * 1.5})
+
+            async def work(write: Callable[[int], Awaitable[None]]) -> None:
                 for number in numbers:
-                    await db.insert_into("users", sample_document(number))
+                    await write(number)
 
-            start = time.perf_counter()
-            async with trio.open_nursery() as nursery:
-                for _ in range(tasks):
-                    nursery.start_soon(insert)
-            rate = count / (time.perf_counter() - start)
-            after = await db.stats()
-            commits = after["storage"]["commits"] - before["storage"]["commits"]
-            syncs = after["storage"]["log_syncs"] - before["storage"]["log_syncs"]
-            report.row(
-                f"64 concurrent inserters, {mode.value}",
-                f"{rate:,.0f} per s",
-                f"{commits:,.0f} commits, {syncs / count:.4f} log syncs per insert",
-            )
+            for name, write in (("inserters", insert), ("updaters", update)):
+                numbers = iter(range(count))
+                before = (await db.stats())["storage"]
+                costs = _Processors(actors)
+                start = time.perf_counter()
+                async with trio.open_nursery() as nursery:
+                    for _ in range(tasks):
+                        nursery.start_soon(work, write)
+                rate = count / (time.perf_counter() - start)
+                cost = costs.each(count)
+                after = (await db.stats())["storage"]
+                commits = after["commits"] - before["commits"]
+                syncs = after["log_syncs"] - before["log_syncs"]
+                report.row(
+                    f"64 concurrent {name}, {mode.value}",
+                    f"{rate:,.0f} per s",
+                    f"{count / commits:.0f} in a commit, {syncs / count:.4f} syncs each; "
+                    f"CPU µs each: {cost}",
+                )
             many = [sample_document(number) for number in range(count, count + 100_000)]
+            costs = _Processors(actors)
             start = time.perf_counter()
             await db.insert_many("users", many)
-            rate = len(many) / (time.perf_counter() - start)
-            report.row(f"insert_many of 100,000, {mode.value}", f"{rate:,.0f} docs/s")
+            took = time.perf_counter() - start
+            cost = costs.each(len(many))
+            start = time.perf_counter()
+            await db.wait_indexed(timeout=120)
+            behind = (time.perf_counter() - start) / took
+            report.row(
+                f"insert_many of 100,000, {mode.value}",
+                f"{len(many) / took:,.0f} docs/s",
+                f"CPU µs each: {cost}; indexed after {behind:.2f} × that time more",
+            )
 
     for mode in MODES:
         trio.run(run, mode)
