@@ -244,6 +244,8 @@ class JobInfo(msgspec.Struct, frozen=True):
         worker: Who runs it, or ran it last.
         cancel_requested: It is to be cancelled.
         backoff: The times between attempts.
+        schedule: The schedule that has enqueued it.
+        tick: For which of the schedule's moments.
     """
 
     id: str
@@ -270,6 +272,8 @@ class JobInfo(msgspec.Struct, frozen=True):
     worker: str | None = None
     cancel_requested: bool = False
     backoff: Backoff | None = None
+    schedule: str | None = None
+    tick: datetime | None = None
 
     @classmethod
     def of(cls, document: Document) -> JobInfo:

@@ -182,6 +182,9 @@ def test_a_thousand_days_of_schedules_pass_in_a_moment(db):
         assert (hours.count(2), hours.count(3)) == (997, 3)
         clock.set(clock.now + timedelta(days=10))
         assert db.get_schedule("nightly").missed == 9
+        ran = testing.drain(db, add, limit=2)
+        assert [each.schedule for each in ran] == ["nightly", "nightly"]
+        assert ran[0].tick == datetime(2026, 3, 2, 2, 30, tzinfo=zone)
         db.unschedule("nightly")
         db.pause_queue("default")
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
+from schedule_handlers import tell_tick
 from support import no_process_left, python, wait_until
 
 from aurora_actors import (
@@ -161,6 +162,23 @@ async def test_schedules_can_be_watched_under_trio(tmp_path):
         assert found.runs == await db.query("_sys_jobs").count()
         assert found.last_job_id is not None
     no_process_left(tmp_path / "b.db")
+
+
+def test_a_pool_runs_what_a_schedule_enqueues(shared):
+    shared.start_pool("ticks", handlers="schedule_handlers")
+    shared.schedule("told", every=0.1, job=tell_tick)
+    found = wait_until(
+        lambda: [
+            each
+            for each in shared.list_jobs(job_type="tell_tick", status="completed")
+            if each.schedule == "told"
+        ],
+        "a scheduled job has run",
+    )
+    shared.unschedule("told")
+    assert all(each.result == each.tick for each in found)
+    assert found[0].id.startswith("told@")
+    shared.stop_pool("ticks")
 
 
 # ------------------------------------------------------------------ once, whatever dies
