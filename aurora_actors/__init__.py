@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         HttpConfig,
         JobsConfig,
         RemoteConfig,
+        TelemetryConfig,
         WorkerPoolConfig,
     )
     from aurora_actors.errors import (
@@ -226,6 +227,7 @@ __all__ = [
     "StorageFullError",
     "SubscriptionEvent",
     "Sum",
+    "TelemetryConfig",
     "TimeoutError_",
     "Transaction",
     "TreeDownError",
@@ -305,6 +307,7 @@ _HOMES = {
         "EvictionPolicy",
         "HttpConfig",
         "RemoteConfig",
+        "TelemetryConfig",
         "JobsConfig",
         "WorkerPoolConfig",
     ),

@@ -29,6 +29,7 @@ __all__ = [
     "HttpConfig",
     "JobsConfig",
     "RemoteConfig",
+    "TelemetryConfig",
     "WorkerPoolConfig",
     "check_pool_name",
     "differences",
@@ -139,6 +140,22 @@ class RemoteConfig(
 
     def __post_init__(self) -> None:
         _check_fields(self, "remote.")
+
+
+class TelemetryConfig(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """Traces (table ``[telemetry]``); needs the extra ``otel``.
+
+    Raises:
+        ConfigError: when a value is out of range; the message names the key.
+    """
+
+    endpoint: str = "http://127.0.0.1:4318/v1/traces"
+    sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
+
+    def __post_init__(self) -> None:
+        _check_fields(self, "telemetry.")
 
 
 class JobsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -252,6 +269,7 @@ class AuroraConfig(
     jobs: JobsConfig = msgspec.field(default_factory=JobsConfig)
     http: HttpConfig | None = None
     remote: RemoteConfig | None = None
+    telemetry: TelemetryConfig | None = None
     worker_pools: dict[str, WorkerPoolConfig] = {}
 
     def __post_init__(self) -> None:

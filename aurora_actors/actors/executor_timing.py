@@ -17,6 +17,7 @@ from aurora_actors.messages.query import ChangeDocuments, Explain, RunQuery
 from aurora_actors.meters import Histogram
 from aurora_actors.query.aggregate import Aggregation
 from aurora_actors.query.execute import Execution
+from aurora_actors.telemetry import Tracer
 
 __all__ = ["Timer", "Timings"]
 
@@ -57,9 +58,11 @@ class Timings:
 
     Args:
         slow_query_ms: From how many milliseconds on a request is logged; 0 logs none.
+        tracer: Is told each request, if there is one.
     """
 
-    def __init__(self, slow_query_ms: int) -> None:
+    def __init__(self, slow_query_ms: int, tracer: Tracer | None = None) -> None:
+        self._tracer = tracer
         self._limit_s = slow_query_ms / 1000 if slow_query_ms else float("inf")
         self._queries = Histogram("query_seconds")
         self._statements = Histogram("statement_seconds")
@@ -73,9 +76,11 @@ class Timings:
             **self._statements.statistics(),
         }
 
-    def ended(self, asker: str, request: _Request, timer: Timer) -> None:
-        """A request has ended, in whatever way."""
-        seconds = timer.seconds
+    def ended(self, key: tuple[str, int], request: _Request, timer: Timer) -> None:
+        """A request has ended, in whatever way; ``key`` is its asker and number."""
+        seconds, asker = timer.seconds, key[0]
+        if self._tracer is not None:
+            self._trace(self._tracer, key, request, timer)
         writes = isinstance(request, ChangeDocuments) or (
             isinstance(request, ExecuteAql) and request.writes
         )
@@ -83,6 +88,20 @@ class Timings:
         if seconds >= self._limit_s:
             self._slow += 1
             self._log(asker, request, seconds, timer.executions)
+
+    @staticmethod
+    def _trace(
+        tracer: Tracer, key: tuple[str, int], request: _Request, timer: Timer
+    ) -> None:
+        told: dict[str, str | int | float | bool] = {}
+        for number, execution in enumerate(timer.executions[:_MOST_PLANS]):
+            plan, at = execution.plan, f"aurora.plan.{number}"
+            told[f"{at}.collection"] = plan.collection
+            told[f"{at}.access"] = str(plan.access)
+            told[f"{at}.rows"] = plan.actual_rows or 0
+            told[f"{at}.rows_read"] = plan.rows_read
+        name = f"run {request.__struct_config__.tag}"
+        tracer.span(key, "query_executor", "client", name, timer.seconds, told)
 
     @staticmethod
     def _log(

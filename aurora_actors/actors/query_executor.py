@@ -162,7 +162,7 @@ class ExecutorActor:
         self._sharing = Sharing(
             self._channel, helpers, self._reader, self._running.__len__
         )
-        self._timings = Timings(config.slow_query_ms)
+        self._timings = Timings(config.slow_query_ms, context.tracer)
         self._statements: dict[int, _Statement] = {}
         # Storage remembers by number what an earlier run of this actor has asked.
         self._last_statement = time.time_ns() // 1000
@@ -279,7 +279,7 @@ class ExecutorActor:
             self._fail(key, exc)
         finally:
             del self._running[key]
-            self._timings.ended(key[0], request, running.timer)
+            self._timings.ended(key, request, running.timer)
         self._channel.flush()
 
     def _fail(self, key: _Key, error: Exception) -> None:

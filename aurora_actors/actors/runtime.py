@@ -39,6 +39,7 @@ from aurora_actors.messages.supervision import (
     ToActor,
     decode_to_actor,
 )
+from aurora_actors.telemetry import Tracer
 from aurora_actors.transport.channel import Channel
 from aurora_actors.transport.mailbox import Mailbox
 
@@ -62,6 +63,7 @@ class ActorContext:
         self.is_ready = False
         self.lsn: Callable[[], int] = _zero
         self.statistics: Callable[[], Mapping[str, int | float]] = dict
+        self.tracer: Tracer | None = None
 
     def ready(self) -> None:
         """Tell the supervisor that the mailbox is served from now on."""
@@ -115,6 +117,8 @@ async def _run(
             nursery.start_soon(channel.run)
             nursery.start_soon(_beat, context)
             try:
+                if config.telemetry is not None:
+                    context.tracer = Tracer(config.telemetry, spec.name)
                 await serve(context)
             except AuroraError as exc:
                 if context.is_ready:
@@ -123,6 +127,8 @@ async def _run(
             nursery.cancel_scope.cancel()
     finally:
         channel.close()
+        if context.tracer is not None:
+            context.tracer.close()
 
 
 async def _watch_lifeline(fd: int) -> None:

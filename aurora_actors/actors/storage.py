@@ -140,6 +140,7 @@ class StorageActor:
         self._next_round = 0.0
         context.lsn = lambda: engine.lsn
         self._commit_times = Histogram("commit_seconds")
+        self._tracer = context.tracer
         context.statistics = self.statistics
 
     def statistics(self) -> dict[str, int | float]:
@@ -273,8 +274,29 @@ class StorageActor:
         for start in range(0, len(calls), size):
             begun = time.perf_counter()
             replies = self._engine.execute(calls[start : start + size])
-            self._commit_times.record(time.perf_counter() - begun)
+            seconds = time.perf_counter() - begun
+            self._commit_times.record(seconds)
+            if self._tracer is not None:
+                for call, reply in zip(calls[start:], replies, strict=False):
+                    self._trace(call, reply, seconds)
             self._reply_all(askers[start : start + size], replies)
+
+    def _trace(self, call: StorageCall, reply: Message, seconds: float) -> None:
+        """Tell the commit of one request as a part of it."""
+        assert self._tracer is not None  # noqa: S101 - asked before
+        request = call.request
+        if not call.request_id:
+            return
+        on_behalf = isinstance(request, _ON_BEHALF) and request.client
+        self._tracer.span(
+            (call.client, call.request_id),
+            "storage",
+            "query_executor" if on_behalf else "client",
+            f"commit {request.__struct_config__.tag}",
+            seconds,
+            {"aurora.lsn": self._engine.lsn},
+            error=reply.code if isinstance(reply, Failure) else "",
+        )
 
     def _reply_all(self, askers: Sequence[_Asker], replies: Sequence[Message]) -> None:
         """Reply to all; those of one asker that stand next to each other at once."""

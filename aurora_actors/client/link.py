@@ -33,6 +33,7 @@ from aurora_actors.messages.supervision import (
     TreeStatus,
     TreeStopping,
 )
+from aurora_actors.telemetry import RequestTrace
 from aurora_actors.transport.sockets import Inbox, Outlet, mailbox_path
 
 __all__ = ["EXECUTOR", "Link"]
@@ -70,9 +71,15 @@ class Link:
         executors: The mailboxes of the tree's query executors.
     """
 
-    def __init__(self, connection: SupervisorStream, name: str) -> None:
+    def __init__(
+        self,
+        connection: SupervisorStream,
+        name: str,
+        trace: RequestTrace | None = None,
+    ) -> None:
         attached = connection.attached
         self.core = ClientProtocol(name, attached.incarnations)
+        self.core.trace = trace
         self.executors = sorted(
             actor for actor in attached.incarnations if actor.startswith(EXECUTOR)
         )
@@ -262,6 +269,8 @@ class Link:
             _live.discard(self)
             self._connection.leave(within_s)
             self._inbox.close()
+            if self.core.trace is not None:
+                self.core.trace.close()
 
     def _disarm(self) -> None:
         # In a forked child; the transport disarms its sockets by itself.

@@ -21,6 +21,7 @@ from aurora_actors.client.link import Link
 from aurora_actors.client.session import Session, new_client_name
 from aurora_actors.config import AuroraConfig
 from aurora_actors.storage.reader import DataReader
+from aurora_actors.telemetry import RequestTrace, Tracer
 
 __all__ = [
     "Opener",
@@ -48,7 +49,10 @@ def _join_tree(config: AuroraConfig) -> tuple[Link, AuroraConfig]:
 def _link(connection: TreeConnection, name: str) -> tuple[Link, AuroraConfig]:
     try:
         running = msgspec.msgpack.decode(connection.attached.config, type=AuroraConfig)
-        return Link(SupervisorStream(connection), name), running
+        trace = None
+        if running.telemetry is not None:
+            trace = RequestTrace(Tracer(running.telemetry, name))
+        return Link(SupervisorStream(connection), name, trace), running
     except BaseException:
         connection.close()
         raise

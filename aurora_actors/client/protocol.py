@@ -86,6 +86,7 @@ from aurora_actors.messages.storage import (
     Statistics,
     Written,
 )
+from aurora_actors.telemetry import RequestTrace
 
 __all__ = ["STORAGE", "SUPERVISOR", "ClientProtocol"]
 
@@ -133,6 +134,9 @@ class ClientProtocol:
     Args:
         name: The client's mailbox name.
         incarnations: How often each actor had been started when the client attached.
+
+    Attributes:
+        trace: Is told when requests begin and end, if they are traced.
     """
 
     def __init__(self, name: str, incarnations: dict[str, int] | None = None) -> None:
@@ -146,6 +150,7 @@ class ClientProtocol:
         self._outbox = Outbox(name)
         self._news: list[Pending] = []
         self._failure: AuroraError | None = None
+        self.trace: RequestTrace | None = None
         self.live = LiveFeeds(
             self._next_number, self._outbox.put, self._note_news, self._hurry
         )
@@ -227,6 +232,8 @@ class ClientProtocol:
         if not pending.done and self._find(pending.number) is pending:
             self._remove(pending)
             pending.done = True
+            if self.trace is not None:
+                self._tell(pending, "abandoned")
             if isinstance(pending, ResultStream):
                 self._cancel(pending.destination, pending.number)
 
@@ -234,6 +241,8 @@ class ClientProtocol:
         if self._failure is not None:
             raise type(self._failure)(self._failure.message, **self._failure.context)
         self._last_number += 1
+        if self.trace is not None:
+            self.trace.began(self._last_number)
         return self._last_number
 
     def _admit(self, pending: Pending) -> None:
@@ -312,6 +321,8 @@ class ClientProtocol:
             call.done = True
             self.in_flight[call.destination] -= 1
             self._news.append(call)
+            if self.trace is not None:
+                self._tell(call, "")
 
     def _on_chunk(self, sender: str, number: int, chunk: ResultChunk) -> None:
         stream = self._streams.get(number)
@@ -414,6 +425,8 @@ class ClientProtocol:
         stream.number = self._last_number
         stream.begin_run()
         self._streams[stream.number] = stream
+        if self.trace is not None:
+            self.trace.began(stream.number)
 
     def fail_all(self, error: AuroraError) -> None:
         """End the conversation: ``error`` for all that is pending, and ever after."""
@@ -480,6 +493,13 @@ class ClientProtocol:
         pending.done = True
         pending.error = error
         self._news.append(pending)
+        if self.trace is not None:
+            self._tell(pending, "" if error is None else error.code)
+
+    def _tell(self, pending: Pending, error: str) -> None:
+        assert self.trace is not None  # noqa: S101 - asked before
+        name = str(pending.message.__struct_config__.tag)
+        self.trace.ended(self.name, pending.number, pending.destination, name, error)
 
 
 def _interrupted(actor: str) -> AuroraError:

@@ -13,6 +13,7 @@ from aurora_actors.config import (
     HttpConfig,
     JobsConfig,
     RemoteConfig,
+    TelemetryConfig,
     WorkerPoolConfig,
 )
 from aurora_actors.errors import ConfigError
@@ -58,6 +59,7 @@ class Settings(TypedDict, total=False):
     jobs: JobsConfig
     http: HttpConfig | None
     remote: RemoteConfig | None
+    telemetry: TelemetryConfig | None
     worker_pools: dict[str, WorkerPoolConfig]
 
 

@@ -17,6 +17,7 @@ from aurora_actors.config import (
     HttpConfig,
     JobsConfig,
     RemoteConfig,
+    TelemetryConfig,
     WorkerPoolConfig,
 )
 
@@ -28,6 +29,7 @@ TABLES = {
     "worker_pools.mail": WorkerPoolConfig,
     "http": HttpConfig,
     "remote": RemoteConfig,
+    "telemetry": TelemetryConfig,
 }
 """The tables of the file, the one at its top having no name, and what reads them."""
 
