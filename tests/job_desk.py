@@ -43,7 +43,7 @@ class JobDesk:
         self.config = AuroraConfig(db_path=str(path), jobs=jobs)
         self.mono = 1000.0
         self.wall = START
-        self._number = 0
+        self._number = self._tree = 0
         self._claims: dict[str, int] = {}
         self.answers: dict[str, list[Claimed]] = {}
         self.awaited: list[Message] = []
@@ -54,15 +54,20 @@ class JobDesk:
         return Engine.open(
             self.config,
             compile_predicate=lambda _: lambda _fields, _id: True,
-            tree_id="tree",
+            tree_id=f"tree-{self._tree}",
             clock=lambda: self.mono,
             wall=lambda: self.wall,
         )
 
-    def restart(self) -> None:
-        """Close the engine and open it again: what is in memory is lost."""
+    def restart(self, *, tree: bool = False) -> None:
+        """Close the engine and open it again, in another tree or in the same.
+
+        What is in memory is lost; with the tree, all workers are gone.
+        """
         self.engine.close()
+        self._tree += tree
         self.engine = self._open()
+        self.settle()
 
     def close(self) -> None:
         """Close the engine."""

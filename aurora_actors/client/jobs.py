@@ -220,7 +220,7 @@ class JobsHandle(Handle):
         for name, value in wanted.items():
             if value is not None:
                 query = query.filter(field(name) == value)
-        query = query.order_by("created_at", ascending=False).limit(limit)
+        query = query.order_by("id", ascending=False).limit(limit)
         try:
             found = await query.offset(offset).collect()
         except CollectionNotFoundError:

@@ -121,6 +121,7 @@ class Worker:
 
     def _new_claim(self, room: int) -> ClaimJobs:
         self._claims += 1
+        self._renewed()
         self._claim = ClaimJobs(
             worker=self.name,
             number=self._claims,
@@ -267,7 +268,7 @@ class Worker:
     def next_look(self) -> float:
         """When :meth:`overdue` or :meth:`renewal` has something to do."""
         moment = self._look_at
-        if self.running or self.waiting:
+        if self._has_lease:
             moment = min(moment, self._next_renewal)
         if self._reports or self._alive:
             moment = min(moment, self._next_report)
@@ -343,9 +344,7 @@ class Worker:
         """What keeps the lease, if it is time for that."""
         now = self._clock()
         alive = bool(self._alive) and now >= self._next_report
-        if not alive and (
-            now < self._next_renewal or not (self.running or self.waiting)
-        ):
+        if not alive and (now < self._next_renewal or not self._has_lease):
             return None
         told, self._alive = self._alive, set()
         self._renewed()
@@ -357,6 +356,11 @@ class Worker:
             lease_s=self._config.lease_s,
             alive=sorted(told),
         )
+
+    @property
+    def _has_lease(self) -> bool:
+        """Whether there is something that a lease keeps: jobs, or a claim that waits."""
+        return bool(self.running or self.waiting or self._claim)
 
     def _renewed(self) -> None:
         self._next_renewal = self._clock() + self._config.lease_s / 3

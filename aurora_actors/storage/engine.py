@@ -144,7 +144,7 @@ class Engine:
         around = Surroundings(desk, now, random.random)
         jobs = JobService(config, operations.use_jobs(config, around), desk, now)
         with lmdb_errors(store.data_path), store.env.begin() as txn:
-            jobs.load(txn, store.tables, store.catalog)
+            jobs.load(txn, store.tables, store.catalog, is_new_tree=store.is_new_tree)
         return cls(store, operations, upkeep, clock, jobs, wall, job_clock)
 
     @property

@@ -146,10 +146,15 @@ class Outcomes:
 
     def begin_tree(
         self, txn: Transaction, meta: Table, requests: Table, tree_id: str
-    ) -> None:
-        """Forget everything unless it belongs to this run of the tree."""
+    ) -> bool:
+        """Forget everything unless it belongs to this run of the tree.
+
+        Returns:
+            Whether another run of the tree begins.
+        """
         stored = txn.get(META_TREE, db=meta)
-        if stored is None or bytes(stored) != tree_id.encode():
+        is_new = stored is None or bytes(stored) != tree_id.encode()
+        if is_new:
             txn.drop(requests, delete=False)
             txn.put(META_TREE, tree_id.encode(), db=meta)
             self._known.clear()
@@ -157,3 +162,4 @@ class Outcomes:
             self._prune_at.clear()
             self._stale.clear()
             self.aborted()
+        return is_new

@@ -162,6 +162,7 @@ class Store:
         self.state = read_state(txn, tables.meta)
         self.catalog = Catalog.load(txn, tables.meta)
         self.outcomes = Outcomes.load(txn, tables.requests)
+        self.is_new_tree = False
         self.checkpointer = self.new_checkpointer(self.env, self.generation, uuid)
         self._open_things.callback(self._close_checkpointer)
         self.history = History(
@@ -218,7 +219,7 @@ class Store:
         with self.writing() as txn:
             batch = self.new_batch(txn)
             batch.timeline += cut
-            self.outcomes.begin_tree(
+            self.is_new_tree = self.outcomes.begin_tree(
                 txn, self.tables.meta, self.tables.requests, tree_id
             )
             state = batch.flush()

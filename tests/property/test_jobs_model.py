@@ -305,6 +305,12 @@ class JobsMachine(RuleBasedStateMachine):
                 job.wait_again()
 
     @rule()
+    def restart_the_tree(self):
+        self.desk.restart(tree=True)
+        for worker in {job.worker for job in self.jobs.values()} - {""}:
+            self.lose(worker)
+
+    @rule()
     def restart(self):
         self.desk.restart()
         for job in self.jobs.values():

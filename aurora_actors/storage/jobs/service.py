@@ -132,8 +132,19 @@ class JobService:
         self._given = self._passes = 0
 
     # -------------------------------------------------------------- opening
-    def load(self, txn: Transaction, tables: Tables, catalog: Catalog) -> None:
-        """Learn from the tables what runs; all workers have a full lease again."""
+    def load(
+        self,
+        txn: Transaction,
+        tables: Tables,
+        catalog: Catalog,
+        *,
+        is_new_tree: bool,
+    ) -> None:
+        """Learn from the tables what runs.
+
+        All workers have a full lease again, unless they were of another run of the
+        tree: then they are gone.
+        """
         desk = self._desk
         collection = catalog.by_name.get(JOBS)
         if collection is not None:
@@ -145,6 +156,8 @@ class JobService:
                 held = desk.hold(job_of(record), row)
                 desk.held[record_id(record)] = held
                 desk.renew(held.worker)
+                if is_new_tree:
+                    self._lost[held.worker] = "the database was stopped meanwhile"
                 found = cursor.next()
         self._changes.schedules.load(txn, tables, catalog)
         collection = catalog.by_name.get(QUEUES)
