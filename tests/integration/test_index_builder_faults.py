@@ -81,7 +81,13 @@ def ask(db: blocking.Aurora, model: Model, rng: random.Random) -> None:
     }
     query = db.query("things").filter(chosen)
     assert query.count() == len(found), chosen
+    assert query.exists() == bool(found), chosen
     assert {each.id: each.data for each in query.collect()} == found, chosen
+    # Rows are in the order of insertion, and so are the model's.
+    skip, most = rng.randrange(4), rng.randrange(1, 9)
+    part = list(found)[skip : skip + most]
+    assert [e.id for e in query.offset(skip).limit(most).collect()] == part, chosen
+    assert [e.id for e in query.select("age").limit(most).stream()] == [*found][:most]
     keys = rng.choice([["age"], ["-age", "role"], ["-score", "text"], ["-text"]])
     for key in keys:
         query = query.order_by(key.removeprefix("-"), not key.startswith("-"))
