@@ -243,6 +243,7 @@ class AuroraConfig(
     write_buffer_flush_interval_ms: Positive = 1_000
     hot_cache_size_mb: Annotated[int, Meta(ge=0)] = 256
     eviction_policy: EvictionPolicy = EvictionPolicy.LRU
+    query_memory_mb: Positive = 512
     cold_cache_capacity_mb: Annotated[int, Meta(ge=0)] = 1024
     cold_mode: ColdStoreMode = ColdStoreMode.HIGH_THROUGHPUT
     query_executors: Annotated[int, Meta(ge=1, le=256)] | None = None

@@ -62,7 +62,6 @@ from aurora_actors.messages.supervision import (
 )
 from aurora_actors.query.aggregate import (
     Aggregation,
-    explain_aggregate,
     run_aggregate,
     run_count,
 )
@@ -70,12 +69,11 @@ from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.choose import Aids
 from aurora_actors.query.execute import (
     Execution,
-    explain_query,
     matching_rows,
     run_query,
 )
 from aurora_actors.query.indexed import IndexedReader
-from aurora_actors.query.plan import Plan, encode_plan
+from aurora_actors.query.plan import encode_plan
 from aurora_actors.storage.reader import DataReader, Snapshot
 
 __all__ = ["main"]
@@ -154,7 +152,13 @@ class ExecutorActor:
         self._cache = DocumentCache(
             config.hot_cache_size_mb << 20, config.eviction_policy
         )
-        self._reader = IndexedReader(data, index, scans_columns=True, cache=self._cache)
+        self._reader = IndexedReader(
+            data,
+            index,
+            scans_columns=True,
+            cache=self._cache,
+            memory_limit=config.query_memory_mb << 20,
+        )
         self._aql = AqlRunner(self._reader, data, config, self._ask_storage)
         executors = (f"query_executor-{n}" for n in range(config.executors))
         helpers = [name for name in executors if name != self._name]
@@ -305,21 +309,18 @@ class ExecutorActor:
                 self._reply(key, await self._aql.answer(*key, request))
             case Explain():
                 with self._reader.snapshot() as (snapshot, aids):
-                    plan = self._explain(request, snapshot, aids)
-                self._reply(key, ExplainReply(plan=encode_plan(plan)))
+                    execution = self._begin(request, snapshot, aids)
+                    for _ in execution.steps():
+                        await trio.lowlevel.checkpoint()
+                    plan = encode_plan(execution.plan)
+                self._reply(key, ExplainReply(plan=plan))
             case ChangeDocuments():
                 self._counts["statements"] += 1
                 self._reply(key, await self._change(key, request))
 
     @staticmethod
-    def _explain(request: Explain, snapshot: Snapshot, aids: Aids) -> Plan:
-        if request.group is not None:
-            return explain_aggregate(snapshot, request.query, request.group, aids=aids)
-        return explain_query(snapshot, request.query, aids=aids)
-
-    @staticmethod
     def _begin(
-        request: RunQuery, snapshot: Snapshot, aids: Aids
+        request: RunQuery | Explain, snapshot: Snapshot, aids: Aids
     ) -> Execution | Aggregation:
         if request.group is not None:
             return run_aggregate(snapshot, request.query, request.group, aids=aids)

@@ -33,6 +33,7 @@ class Settings(TypedDict, total=False):
     write_buffer_flush_interval_ms: int
     hot_cache_size_mb: int
     eviction_policy: EvictionPolicy
+    query_memory_mb: int
     cold_cache_capacity_mb: int
     cold_mode: ColdStoreMode
     query_executors: int | None

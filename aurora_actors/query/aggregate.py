@@ -38,7 +38,7 @@ from aurora_actors.query.aggregate_ways import gathering_of
 from aurora_actors.query.check import check_query
 from aurora_actors.query.choose import Aids
 from aurora_actors.query.describe import describe_predicate
-from aurora_actors.query.execute import MEMORY_LIMIT, Execution, run_query
+from aurora_actors.query.execute import Execution, run_query
 from aurora_actors.query.group_codec import GroupRow, encode_group
 from aurora_actors.query.plan import Plan, PlanStep, plan_query
 from aurora_actors.query.predicate import Predicate, decode_predicate
@@ -95,6 +95,15 @@ class Aggregation:
         plan = plan_query(
             self._info.definition, self._spec, self._predicate, self._info.count
         )
+        estimate = gathering.choice.estimate
+        if estimate is None:
+            estimate = plan.estimated_rows
+        steps = [
+            step
+            if step.estimated_rows is not None
+            else msgspec.structs.replace(step, estimated_rows=estimate)
+            for step in gathering.steps
+        ]
         return msgspec.structs.replace(
             plan,
             access=gathering.choice.kind,
@@ -103,7 +112,7 @@ class Aggregation:
             filter=describe_predicate(gathering.choice.residual),
             actual_rows=self.count,
             rows_read=gathering.rows_read,
-            steps=[*gathering.steps, *self._done],
+            steps=[*steps, *self._done],
         )
 
     # -------------------------------------------------------------- by several
@@ -198,7 +207,7 @@ def run_aggregate(
     group: GroupSpec,
     *,
     aids: Aids | None = None,
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
     predicate: Predicate | None = None,
 ) -> Aggregation:
     """Check and plan an aggregation; nothing is read until its steps are taken.
@@ -209,14 +218,16 @@ def run_aggregate(
             and with a limit or an offset chooses the documents.
         group: What is computed of them.
         aids: What helps; it makes no difference but in time.
-        memory_limit: How many bytes groups may take.
+        memory_limit: How many bytes groups may take; if not said, as ``aids`` say.
         predicate: What ``spec.predicate`` encodes, if the caller has it.
 
     Raises:
         CollectionNotFoundError: there is no such collection.
         InvalidFilterError: the query does not make sense for the collection.
     """
-    return Aggregation(snapshot, spec, group, aids or Aids(), memory_limit, predicate)
+    aids = aids or Aids()
+    limit = aids.memory_limit if memory_limit is None else memory_limit
+    return Aggregation(snapshot, spec, group, aids, limit, predicate)
 
 
 class CountAggregation(Aggregation):
@@ -246,7 +257,7 @@ def run_count(
     if count < LEAST_SHARED or is_part or not spec.predicate:
         return run_query(snapshot, spec, aids=aids)
     group = GroupSpec(aggregates=[AggregateSpec("n", AggregateFunction.COUNT)])
-    return CountAggregation(snapshot, spec, group, aids, MEMORY_LIMIT, None)
+    return CountAggregation(snapshot, spec, group, aids, aids.memory_limit, None)
 
 
 def explain_aggregate(

@@ -31,8 +31,9 @@ from aurora_actors.query.scan import Scan
 from aurora_actors.query.selection import Selector, key_ranges
 from aurora_actors.storage.reader import CollectionInfo, Snapshot
 
-__all__ = ["Aids", "Choice", "choose"]
+__all__ = ["MEMORY_LIMIT", "Aids", "Choice", "choose"]
 
+MEMORY_LIMIT: Final = 512 << 20
 _FEW: Final = 1000
 _UNKNOWN: Final = 1 << 62
 # The first few in an index's order: more documents than this part of the collection are
@@ -49,11 +50,13 @@ class Aids(msgspec.Struct, frozen=True):
         index: The derived data, taken before the snapshot of the data.
         tables: The open column files; ``None`` in a process that scans no columns.
         cache: Decoded columns of earlier scans.
+        memory_limit: How many bytes one query may hold to sort or to group.
     """
 
     index: IndexSnapshot | None = None
     tables: SegmentTables | None = None
     cache: DocumentCache | None = None
+    memory_limit: int = MEMORY_LIMIT
 
 
 class Choice(msgspec.Struct, frozen=True):

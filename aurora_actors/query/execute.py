@@ -26,25 +26,31 @@ import msgspec
 from aurora_actors.messages.query import QuerySpec, ResultMode
 from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.check import check_query
-from aurora_actors.query.choose import Aids, choose
+from aurora_actors.query.choose import MEMORY_LIMIT, Aids, choose
 from aurora_actors.query.describe import describe_predicate
 from aurora_actors.query.id_order import IdOrder
 from aurora_actors.query.index_order import IndexOrder, TooManyReadError
 from aurora_actors.query.loops import Want
 from aurora_actors.query.ordering import MOST_SELECTED, Hit, Sorter
-from aurora_actors.query.plan import CALLER_ROWS, Plan, PlanStep, plan_query
+from aurora_actors.query.plan import (
+    CALLER_ROWS,
+    Plan,
+    PlanStep,
+    choose_access,
+    estimated_matches,
+    plan_query,
+)
 from aurora_actors.query.predicate import Predicate, decode_predicate
 from aurora_actors.query.projection import projection
 from aurora_actors.query.scan import Finish, Pace
 from aurora_actors.schema.values import Buffer
 from aurora_actors.storage.reader import Snapshot
 
-__all__ = ["Execution", "explain_query", "matching_rows", "run_query"]
+__all__ = ["MEMORY_LIMIT", "Execution", "explain_query", "matching_rows", "run_query"]
 
 T = TypeVar("T")
 
 CHUNK_BYTES: Final = 256 << 10
-MEMORY_LIMIT: Final = 512 << 20
 _SORTED_AT_ONCE: Final = 2048
 _RUN: Final = 1024
 
@@ -79,7 +85,7 @@ class Execution:
         self._choice = choose(snapshot, info, spec, predicate, aids)
         self._scan = self._choice.scan
         self._memory_limit = memory_limit
-        self._done: list[PlanStep] = []
+        self._done: list[tuple[str, int, float, bool]] = []
         self._fetched = 0
 
     @property
@@ -91,6 +97,10 @@ class Execution:
         estimate = plan.estimated_rows
         if choice.estimate is not None:
             estimate = min(choice.estimate, estimate if spec.limit else info.count)
+        matching = choice.estimate
+        if matching is None:
+            access = choose_access(info.definition, self._predicate)
+            matching = round(estimated_matches(access, info.count))
         ordered = choice.ordered
         read = self._scan.rows_read
         if ordered is not None:
@@ -105,7 +115,10 @@ class Execution:
             estimated_rows=estimate,
             actual_rows=self.count,
             rows_read=read,
-            steps=list(self._done),
+            steps=[
+                PlanStep(name, rows, took, matching if is_scan else estimate)
+                for name, rows, took, is_scan in self._done
+            ],
         )
 
     @property
@@ -301,10 +314,12 @@ class Execution:
 
     # -------------------------------------------------------------- the plan's steps
     def _note_scan(self, rows: int) -> None:
-        self._note(self._scan.name, rows, self._scan.seconds)
+        self._note(self._scan.name, rows, self._scan.seconds, is_scan=True)
 
-    def _note(self, name: str, rows: int, seconds: float) -> None:
-        self._done.append(PlanStep(name, rows, round(seconds * 1000, 3)))
+    def _note(
+        self, name: str, rows: int, seconds: float, *, is_scan: bool = False
+    ) -> None:
+        self._done.append((name, rows, round(seconds * 1000, 3), is_scan))
 
 
 def _sorts_many(spec: QuerySpec) -> bool:
@@ -318,7 +333,7 @@ def run_query(
     spec: QuerySpec,
     *,
     cache: DocumentCache | None = None,
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
     aids: Aids | None = None,
     predicate: Predicate | None = None,
 ) -> Execution:
@@ -328,7 +343,7 @@ def run_query(
         snapshot: What is read; it has to stay open until the steps are closed.
         spec: The query.
         cache: Decoded columns of earlier scans in this process.
-        memory_limit: How many bytes sorting may use.
+        memory_limit: How many bytes sorting may use; if not said, as ``aids`` say.
         aids: Indexes, columns and ``cache`` together; they make no difference but in
             time. The index snapshot is the older one, and stays open as long.
         predicate: What ``spec.predicate`` encodes, if the caller has it.
@@ -337,7 +352,9 @@ def run_query(
         CollectionNotFoundError: there is no such collection.
         InvalidFilterError: the query does not make sense for the collection.
     """
-    return Execution(snapshot, spec, aids or Aids(cache=cache), memory_limit, predicate)
+    aids = aids or Aids(cache=cache)
+    limit = aids.memory_limit if memory_limit is None else memory_limit
+    return Execution(snapshot, spec, aids, limit, predicate)
 
 
 def matching_rows(

@@ -53,6 +53,7 @@ class IndexScan(Scan):
         self._derived = derived
         self._predicate = predicate
         self._first = first
+        self._selector = Selector(derived.indexes)
 
     def batches(
         self,
@@ -64,6 +65,7 @@ class IndexScan(Scan):
     ) -> Generator[list[object]]:
         """See :meth:`Scan.batches`."""
         started = perf_counter()
+        self.name = self._selector.way(self._predicate)
         rows, exact = self._rows()
         self.seconds = perf_counter() - started
         yield []
@@ -78,7 +80,7 @@ class IndexScan(Scan):
 
     def _rows(self) -> tuple[RowSet, bool]:
         derived, predicate = self._derived, self._predicate
-        selected = Selector(derived.indexes).select(predicate)
+        selected = self._selector.select(predicate)
         if selected is None:
             raise CorruptionError("an index that a plan uses is gone")
         rows, exact = selected

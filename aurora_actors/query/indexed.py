@@ -8,7 +8,7 @@ from __future__ import annotations
 from aurora_actors.indexing.reader import IndexReader
 from aurora_actors.indexing.tables import SegmentTables
 from aurora_actors.query.cache import DocumentCache
-from aurora_actors.query.choose import Aids
+from aurora_actors.query.choose import MEMORY_LIMIT, Aids
 from aurora_actors.storage.reader import DataReader, Snapshot
 
 __all__ = ["IndexedReader", "Pair"]
@@ -22,6 +22,7 @@ class IndexedReader:
         index: What is derived of them.
         scans_columns: Whether this process is to scan columns, which takes pyarrow.
         cache: Decoded columns of this process.
+        memory_limit: How many bytes one query may hold.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class IndexedReader:
         *,
         scans_columns: bool,
         cache: DocumentCache | None = None,
+        memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         self._data = data
         self._index = index
         self._tables = SegmentTables() if scans_columns else None
         self._cache = cache
+        self._memory_limit = memory_limit
 
     @property
     def tables(self) -> SegmentTables | None:
@@ -51,7 +54,9 @@ class IndexedReader:
             if index is not None:
                 index.close()
             raise
-        return Pair(snapshot, Aids(index, self._tables, self._cache))
+        return Pair(
+            snapshot, Aids(index, self._tables, self._cache, self._memory_limit)
+        )
 
 
 class Pair:

@@ -33,6 +33,7 @@ __all__ = [
     "choose_access",
     "decode_plan",
     "encode_plan",
+    "estimated_matches",
     "is_short",
     "plan_query",
     "row_bound",
@@ -68,11 +69,19 @@ class Access(msgspec.Struct, frozen=True):
 
 
 class PlanStep(msgspec.Struct, frozen=True, array_like=True):
-    """One step of a plan that was run: what, how many rows came out, how long."""
+    """One step of a plan that was run.
+
+    Attributes:
+        name: What was done.
+        rows: How many rows came out.
+        milliseconds: How long it took.
+        estimated_rows: How many rows the planner expected; ``None`` if it did not say.
+    """
 
     name: str
     rows: int
     milliseconds: float
+    estimated_rows: int | None = None
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,11 +89,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         collection: The collection.
-        access: How documents are found: by ``primary_key``, by ``unique_lookup``, or by
-            a ``document_scan``.
-        where: ``caller`` if few enough documents are read to do it in the caller's
-            process, else ``executor``.
-        index_field: The field looked up; ``None`` for a scan.
+        access: How documents are found: by ``primary_key`` or ``unique_lookup``; by
+            what indexes select (``index``), or in the order of one (``index_order``);
+            by a ``column_scan`` or a ``document_scan``.
+        where: Where the query itself runs: by the ``caller``, if surely few documents
+            are read, else by an ``executor``. Plans are always made by an executor.
+        index_field: The fields of the indexes used; ``None`` for a scan.
         filter: What is tested of each document read, as text.
         order: The order keys, as text; empty for insertion order.
         limit: The most results.
@@ -92,8 +102,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         fields: The fields selected; ``None`` for all.
         estimated_rows: How many results the planner expected.
         actual_rows: How many there were; ``None`` if the query was not run.
-        rows_read: How many documents were read or tested.
-        steps: What was done, in order.
+        rows_read: How many documents, or rows of columns, were read or tested.
+        steps: What was done, in order, each with its rows and its time.
     """
 
     collection: str
@@ -206,7 +216,7 @@ def plan_query(
     """Plan a query without running it."""
     access = choose_access(definition, predicate)
     bound = row_bound(spec, access, collection_count)
-    matching = _estimate(access, collection_count)
+    matching: float = estimated_matches(access, collection_count)
     wanted = max(0.0, matching - spec.offset)
     if spec.limit is not None:
         wanted = min(wanted, spec.limit)
@@ -250,7 +260,8 @@ def row_bound(spec: QuerySpec, access: Access, count: int) -> int:
     return count
 
 
-def _estimate(access: Access, count: int) -> float:
+def estimated_matches(access: Access, count: int) -> float:
+    """A guess at how many documents of ``count`` match."""
     found = count if access.kind == "document_scan" else len(access.values)
     share = 1.0 if access.residual is None else _selectivity(access.residual)
     return min(count, found) * share

@@ -282,6 +282,27 @@ class Selector:
                 names += self.fields(part)
         return list(dict.fromkeys(names))
 
+    def way(self, predicate: Predicate | None) -> str:
+        """What :meth:`select` does, in words, for a plan."""
+        used = self._used(predicate)
+        kind = "bitmap" if all(one.index.is_bitmaps for one in used) else "index"
+        if isinstance(predicate, Or):
+            return f"{kind} union"
+        several = len(used) > 1 or any(isinstance(p, Or) for p in conjuncts(predicate))
+        if several:
+            return f"{kind} intersection"
+        return kind if kind == "bitmap" else "index range"
+
+    def _used(self, predicate: Predicate | None) -> list[Candidate]:
+        """The candidates of a predicate and of its alternatives."""
+        if isinstance(predicate, Or):
+            return [one for part in predicate.parts for one in self._used(part)]
+        used = list(self.candidates(predicate))
+        for part in conjuncts(predicate):
+            if isinstance(part, Or):
+                used += self._used(part)
+        return used
+
     def select(self, predicate: Predicate | None) -> Selection | None:
         """The rows that match, or may; ``None`` when no index can say anything."""
         if isinstance(predicate, Or):
