@@ -11,17 +11,16 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 import msgspec
 
-from aurora_actors.errors import AuroraError, NotFoundError, ValidationError
+from aurora_actors.errors import AuroraError, CorruptionError, NotFoundError
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.jobs import EnqueueJobs, NewJob
 from aurora_actors.messages.schedules import (
     SCHEDULES,
-    NewSchedule,
     PauseSchedule,
     PutSchedule,
     RemoveSchedule,
@@ -33,13 +32,17 @@ from aurora_actors.messages.storage import Written
 from aurora_actors.schema.record import pack_record, record_body, record_id
 from aurora_actors.storage.catalog import Catalog
 from aurora_actors.storage.environment import Tables, Transaction
-from aurora_actors.storage.jobs.document import from_micros, to_micros
-from aurora_actors.storage.jobs.enqueueing import InsertAll, check_new_job, enqueue
+from aurora_actors.storage.jobs.declaring import (
+    check_schedule,
+    job_of_tick,
+    new_document,
+    same_times,
+)
+from aurora_actors.storage.jobs.enqueueing import InsertAll, enqueue
 from aurora_actors.storage.jobs.machine import Retention
 from aurora_actors.storage.jobs.rows import own_collection
 from aurora_actors.storage.jobs.schedule import (
     SCHEDULES_DEFINITION,
-    ScheduledJob,
     ScheduleDocument,
     decode_schedule,
     encode_schedule,
@@ -54,15 +57,9 @@ __all__ = ["Schedules"]
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_NAME: Final = 128
-_SHORTEST_S: Final = 0.01
-_LONGEST_S: Final = 4e9
-_FIRST_MOMENT: Final = 0
-_LAST_MOMENT: Final = 253_370_764_800_000_000  # the year 9999
 _LOOK_EVERY_S: Final = 1.0
 """The system's clock may be set forward while nobody looks at it."""
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
-_EMPTY_MAP: Final = b"\x80"
 
 Now: TypeAlias = Callable[[], datetime]
 
@@ -86,6 +83,7 @@ class Schedules:
         self._synced = synced
         self._known: dict[str, ScheduleDocument] = {}
         self._next: datetime | None = None
+        self._run = self._missed = 0
 
     def load(self, txn: Transaction, tables: Tables, catalog: Catalog) -> None:
         """Learn from the tables which schedules there are."""
@@ -97,7 +95,15 @@ class Schedules:
         found = cursor.set_range(prefix)
         while found and cursor.key()[:4] == prefix:
             record = cursor.value()
-            self._known[record_id(record)] = decode_schedule(record_body(record))
+            name = record_id(record)
+            try:
+                self._known[name] = decode_schedule(record_body(record))
+            except msgspec.MsgspecError as exc:
+                raise CorruptionError(
+                    f"the schedule {name!r} in {SCHEDULES} is damaged: {exc}",
+                    collection=SCHEDULES,
+                    id=name,
+                ) from exc
             found = cursor.next()
 
     # -------------------------------------------------------------- when
@@ -125,6 +131,14 @@ class Schedules:
             moments = (known.next_run_at for known in self._known.values())
             self._next = min((each for each in moments if each), default=_NEVER)
         return self._next
+
+    def counters(self) -> dict[str, int | float]:
+        """Counters since storage was started."""
+        return {
+            "schedules": len(self._known),
+            "ticks_run": self._run,
+            "ticks_missed": self._missed,
+        }
 
     # -------------------------------------------------------------- ticks
     def run(self, batch: WriteSet) -> None:
@@ -167,6 +181,8 @@ class Schedules:
                     last_run_at=due.run[-1],
                     last_job_id=ids[-1],
                 )
+        self._run += changed.runs - known.runs
+        self._missed += changed.missed - known.missed
         self._put(batch, name, changed)
 
     def _enqueue(
@@ -183,7 +199,7 @@ class Schedules:
         for tick in ticks:
             job_id = tick_id(name, tick)
             if batch.row_of(id_key(jobs, job_id)) is None:
-                new.append(_job_of(known.job, job_id, name, tick))
+                new.append(job_of_tick(known.job, job_id, name, tick))
         _, created = enqueue(
             batch, EnqueueJobs(jobs=new), now, self._retention, self._insert_all
         )
@@ -214,11 +230,11 @@ class Schedules:
 
     def _define(self, batch: WriteSet, request: PutSchedule) -> SchedulePut:
         start, name, now = batch.lsn, request.name, self._now()
-        _check(name, request.schedule)
+        check_schedule(name, request.schedule)
         old = self._known.get(name)
-        new = _document(request.schedule, now)
+        new = new_document(request.schedule, now)
         if old is not None:
-            kept = old.created_at if _same_times(old, new) else now
+            kept = old.created_at if same_times(old, new) else now
             new = msgspec.structs.replace(
                 new,
                 created_at=kept,
@@ -230,7 +246,7 @@ class Schedules:
                 error=old.error,
                 next_run_at=old.next_run_at,
             )
-        if old is None or not _same_times(old, new):
+        if old is None or not same_times(old, new):
             first = None if new.paused else first_tick(new, now)
             new = msgspec.structs.replace(new, next_run_at=first)
         if new != old:
@@ -284,110 +300,3 @@ class Schedules:
             new = pack_record(batch.lsn + 1, name, body)
             batch.update(collection, row, old, new, freed=(), taken=())
         batch.note(self._known, name, document)
-
-
-def _job_of(job: ScheduledJob, job_id: str, name: str, tick: datetime) -> NewJob:
-    return NewJob(
-        id=job_id,
-        job_type=job.job_type,
-        payload=bytes(job.payload),
-        queue=job.queue,
-        priority=job.priority,
-        max_retries=job.max_retries,
-        timeout_s=job.timeout_s,
-        backoff=job.backoff,
-        unique_key=job.unique_key or "",
-        unique_for_s=job.unique_for_s,
-        retention_s=job.retention_s,
-        schedule=name,
-        tick=to_micros(tick),
-    )
-
-
-def _document(new: NewSchedule, now: datetime) -> ScheduleDocument:
-    job = new.job
-    return ScheduleDocument(
-        job=ScheduledJob(
-            job_type=job.job_type,
-            queue=job.queue,
-            payload=msgspec.Raw(job.payload or _EMPTY_MAP),
-            priority=job.priority,
-            max_retries=job.max_retries,
-            timeout_s=job.timeout_s,
-            backoff=job.backoff,
-            unique_key=job.unique_key or None,
-            unique_for_s=job.unique_for_s,
-            retention_s=job.retention_s,
-        ),
-        time_zone=new.time_zone,
-        misfire=new.misfire.value,
-        grace_s=new.grace_s,
-        paused=False,
-        runs=0,
-        missed=0,
-        created_at=now,
-        cron=new.cron or None,
-        every_s=new.every_s or None,
-        at=None if new.at is None else from_micros(new.at),
-        start_at=None if new.start is None else from_micros(new.start),
-        end_at=None if new.end is None else from_micros(new.end),
-    )
-
-
-def _same_times(old: ScheduleDocument, new: ScheduleDocument) -> bool:
-    """Whether both have the same ticks."""
-    return (
-        old.cron == new.cron
-        and old.every_s == new.every_s
-        and old.at == new.at
-        and old.start_at == new.start_at
-        and old.end_at == new.end_at
-        and (old.cron is None or old.time_zone == new.time_zone)
-    )
-
-
-def _check(name: str, new: NewSchedule) -> None:
-    """Refuse a schedule that makes no sense.
-
-    Raises:
-        ValidationError: it does not; ``path`` says what.
-    """
-    if not name or len(name.encode()) > _LONGEST_NAME or not name.isprintable():
-        raise ValidationError(
-            f"a schedule's name must be printable text of 1 to {_LONGEST_NAME} bytes, "
-            f"not {name[:80]!r}",
-            path="name",
-        )
-    given = (bool(new.cron), bool(new.every_s), new.at is not None)
-    if sum(given) != 1:
-        raise ValidationError(
-            f"schedule {name!r}: give exactly one of cron, every and at", path="cron"
-        )
-    check_new_job(new.job)
-    if new.every_s and not _SHORTEST_S <= new.every_s <= _LONGEST_S:
-        raise ValidationError(
-            f"every must be from {_SHORTEST_S} to {_LONGEST_S:g} seconds, not "
-            f"{new.every_s}",
-            path="every",
-        )
-    if not 0 <= new.grace_s <= _LONGEST_S:
-        raise ValidationError(
-            f"misfire_grace must be from 0 to {_LONGEST_S:g} seconds, not "
-            f"{new.grace_s}",
-            path="misfire_grace",
-        )
-    _check_moments(name, new)
-
-
-def _check_moments(name: str, new: NewSchedule) -> None:
-    for path, moment in (("at", new.at), ("start", new.start), ("end", new.end)):
-        if moment is not None and not _FIRST_MOMENT <= moment <= _LAST_MOMENT:
-            raise ValidationError(
-                f"{path} must be between the years 1970 and 9999", path=path
-            )
-    schedule = _document(new, from_micros(0))
-    # Reads the expression and the time zone, which may be none.
-    if first_tick(schedule, from_micros(0) - timedelta(seconds=1)) is None:
-        raise ValidationError(
-            f"schedule {name!r} has no tick: it ends before the first", path="end"
-        )

@@ -404,6 +404,7 @@ class JobService:
             "jobs_running": len(self._desk.held),
             "job_workers": len(self._desk.leases),
             "waiting_claims": len(self._desk.waiting),
+            **self._changes.schedules.counters(),
         }
 
 
