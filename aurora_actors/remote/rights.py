@@ -109,7 +109,8 @@ def check_letter(grant: Grant, to: str, body: msgspec.Raw) -> Message:
     if isinstance(message, ExecuteAql):
         _check_text(grant, message)
     elif isinstance(message, Listen) and message.collection is None:
-        _check_everywhere(grant, Role.READ)
+        # The changes of the database's own collections are among them.
+        _check_everywhere(grant, Role.ADMIN)
     return message
 
 

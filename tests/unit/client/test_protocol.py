@@ -297,3 +297,38 @@ def test_in_flight_counts_tell_the_least_busy_executor():
     core.on_mail(mail((1, chunk(0, final=True)), sender=EXECUTOR))
     assert core.in_flight == {EXECUTOR: 0}
     assert isinstance(stream.error, AuroraError | None)
+
+
+# ------------------------------------------------------------------ over a connection
+def test_a_connection_that_is_back_asks_again_for_what_is_pending():
+    core = ClientProtocol("c-1", {"storage": 1})
+    call = core.submit("storage", DELETE)
+    gathered = core.open_stream(EXECUTOR, QUERY, gathers=True)
+    before = gathered.number
+    core.outgoing()
+    core.resume()
+    assert requests(core, "storage") == [(call.number, DELETE)]
+    core.resume()
+    sent = requests(core, EXECUTOR)
+    # What runs there is given up, and begun anew under another number.
+    assert sent[0] == (0, CancelQuery(query_id=gathered.number - 1))
+    assert sent[-1] == (gathered.number, QUERY)
+    assert gathered.number > before
+    assert not call.done
+
+
+def test_a_lost_session_fails_writes_that_are_uncertain_and_asks_the_rest_again():
+    core = ClientProtocol("c-1", {"storage": 1})
+    write = core.submit("storage", DELETE)
+    gathered = core.open_stream(EXECUTOR, QUERY, gathers=True)
+    core.outgoing()
+    core.rename("c-2", {"storage": 1})
+    core.resume()
+    with pytest.raises(UnavailableError, match="whether the write") as raised:
+        write.outcome()
+    assert raised.value.context["uncertain"] is True
+    (envelope,) = [data for name, data in core.outgoing() if name == EXECUTOR]
+    mail = decode_envelope(envelope)
+    assert mail.sender == "c-2"
+    assert mail.letters[-1].request_id == gathered.number
+    assert not gathered.done
