@@ -130,7 +130,7 @@ def read_published(path: Path) -> PublishedTree | None:
         return None
     try:
         return msgspec.json.decode(data, type=PublishedTree)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

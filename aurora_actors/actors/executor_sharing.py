@@ -133,7 +133,7 @@ class Sharing:
         for letter in mail.letters:
             try:
                 message = decode_share_message(letter.body)
-            except msgspec.DecodeError as exc:
+            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
                 logger.warning("dropped a share", extra={"reason": str(exc)})
                 continue
             if isinstance(message, AggregateSegments):

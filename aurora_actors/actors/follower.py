@@ -64,7 +64,7 @@ class Follower:
         for letter in mail.letters:
             try:
                 reply = decode_storage_reply(letter.body)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
             if isinstance(reply, LogAdvanced):
                 self.lsn = max(self.lsn, reply.lsn)

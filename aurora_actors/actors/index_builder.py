@@ -157,7 +157,7 @@ class BuilderActor:
     def _take_request(self, sender: str, request_id: int, body: msgspec.Raw) -> None:
         try:
             request = decode_indexing_request(body)
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             error = ProtocolError(
                 f"the index builder does not understand the request: {exc}"
             )

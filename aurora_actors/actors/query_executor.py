@@ -233,7 +233,7 @@ class ExecutorActor:
     def _take_request(self, key: _Key, body: msgspec.Raw) -> None:
         try:
             request = decode_query_request(body)
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             error = ProtocolError(
                 f"the executor does not understand the request: {exc}"
             )

@@ -124,7 +124,7 @@ class DispatcherActor:
     def _take_request(self, client: str, number: int, body: msgspec.Raw) -> None:
         try:
             request = decode_reactive_request(body)
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             text = f"the dispatcher does not understand the request: {exc}"
             failure = Failure.of(ProtocolError(text), self._name)
             self._channel.queue(client, number, failure)

@@ -276,7 +276,7 @@ class _Gateway:
 def _hello(frame: bytes) -> Hello:
     try:
         hello = decode_from_client(frame)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ProtocolError(f"not understood: {exc}") from exc
     if not isinstance(hello, Hello):
         raise ProtocolError("a connection begins with Hello")

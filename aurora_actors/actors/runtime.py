@@ -88,7 +88,7 @@ def orders(mail: Mail) -> Iterator[ToActor]:
     for letter in mail.letters:
         try:
             yield decode_to_actor(letter.body)
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             logger.warning("refused an order", extra={"reason": str(exc)})
 
 

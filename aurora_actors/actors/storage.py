@@ -264,7 +264,7 @@ class StorageActor:
     def _decode(self, asker: _Asker, body: msgspec.Raw) -> StorageRequest | None:
         try:
             return decode_storage_request(body)
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             error = ProtocolError(f"storage does not understand the request: {exc}")
             self._reply(asker, Failure.of(error, self._name))
             return None

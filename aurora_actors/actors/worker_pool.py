@@ -186,7 +186,7 @@ class WorkerActor:
         for letter in mail.letters:
             try:
                 decode_pool_request(letter.body)
-            except msgspec.DecodeError as exc:
+            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
                 logger.warning("refused a request", extra={"reason": str(exc)})
                 continue
             asker = mail.sender, letter.request_id

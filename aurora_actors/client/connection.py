@@ -109,6 +109,6 @@ class SupervisorStream:
 def _decode(body: bytes) -> ApplicationNotice:
     try:
         notice: ApplicationNotice = _decoder.decode(body)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ProtocolError(f"the supervisor is not understood: {exc}") from exc
     return notice

@@ -104,7 +104,7 @@ class TreeConnection:
             self.frames.feed(data)
         try:
             notice: ApplicationNotice = _decoder.decode(body)
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise ProtocolError(f"the supervisor is not understood: {exc}") from exc
         return notice
 

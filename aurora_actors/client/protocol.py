@@ -289,7 +289,7 @@ class ClientProtocol:
         for letter in mail.letters:
             try:
                 answer = _answers.decode(letter.body)
-            except msgspec.DecodeError as exc:
+            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
                 self._on_nonsense(letter.request_id, mail.sender, exc)
             else:
                 self._on_answer(mail.sender, letter.request_id, answer)

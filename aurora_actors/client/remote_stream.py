@@ -315,7 +315,7 @@ _KEEP_ALIVE: Final = (
 def _decoded(frame: bytes) -> FromGateway:
     try:
         return decode_from_gateway(frame)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ProtocolError(f"the gateway is not understood: {exc}") from exc
 
 

@@ -132,7 +132,7 @@ def decode_envelope(data: bytes) -> Mail:
     """
     try:
         envelope = _decoder.decode(data)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ProtocolError(f"not an envelope: {exc}") from exc
     if envelope.version != PROTOCOL_VERSION:
         raise ProtocolError(

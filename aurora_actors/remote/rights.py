@@ -100,7 +100,7 @@ def check_letter(grant: Grant, to: str, body: msgspec.Raw) -> Message:
     """
     try:
         message, needs = _needs(to, body)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ProtocolError(
             f"{to[:60]} does not understand the request: {exc}"
         ) from exc

@@ -264,7 +264,7 @@ def _revoked() -> AuroraError:
 def _decoded(frame: bytes) -> Message:
     try:
         return decode_from_client(frame)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ProtocolError(f"not understood: {exc}") from exc
 
 

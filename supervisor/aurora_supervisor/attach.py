@@ -210,7 +210,7 @@ class AttachServer:
         try:
             while (body := await connection.peer.receive()) is not None:
                 await send.send(_decoder.decode(body))
-        except (ProtocolError, msgspec.DecodeError) as exc:
+        except (ProtocolError, msgspec.DecodeError, UnicodeDecodeError) as exc:
             error = ProtocolError(f"the supervisor does not understand: {exc}")
             connection.peer.post(Failure.of(error, _SUPERVISOR))
             await connection.peer.flush()
@@ -298,7 +298,7 @@ class AttachServer:
     def _compare(self, settings: bytes) -> None:
         try:
             wanted = msgspec.msgpack.decode(settings, type=AuroraConfig)
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise ProtocolError(f"the settings are not understood: {exc}") from exc
         found = differences(wanted, self._control.config)
         if found:

@@ -158,7 +158,7 @@ def parse_entry(line: str) -> LogEntry | None:
     if line.startswith("{"):
         try:
             return msgspec.json.decode(line, type=LogEntry)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
     found = _LINE.match(line)
     if found is None:

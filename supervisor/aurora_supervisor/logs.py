@@ -168,7 +168,7 @@ class ActorLog:
     def _forward(self, line: bytes) -> None:
         try:
             record = _record_decoder.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             text = line.decode(errors="backslashreplace").rstrip()
             self._last.append(text.strip())
             self._journal.record("WARNING", self.actor, "", text)

@@ -195,7 +195,7 @@ def _receive_settings(opener: socket.socket) -> AuroraConfig:
                 raise ProtocolError("the opener left before it had sent its settings")
             frames.feed(data)
         return msgspec.msgpack.decode(body, type=AuroraConfig)
-    except (OSError, msgspec.DecodeError) as exc:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ProtocolError(f"no settings from the opener: {exc}") from exc
 
 

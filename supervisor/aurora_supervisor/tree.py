@@ -244,7 +244,7 @@ class Tree:
             now = trio.current_time()
             try:
                 notice = _notice_decoder.decode(letter.body)
-            except msgspec.DecodeError as exc:
+            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
                 logger.warning(
                     "refused a message", extra={"sender": name, "reason": str(exc)}
                 )

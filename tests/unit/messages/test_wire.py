@@ -140,6 +140,7 @@ def test_an_envelope_comes_back_as_it_was_sent() -> None:
         (msgspec.msgpack.encode([1, "../etc/passwd", 0, []]), "not a mailbox name"),
         (msgspec.msgpack.encode([1, "", 0, []]), "not a mailbox name"),
         (msgspec.msgpack.encode([1, "a\n", 0, []]), "not a mailbox name"),
+        (b"\x94\x01\xa1\xff\x00\x90", "not an envelope"),
     ],
 )
 def test_what_is_no_envelope_is_refused(data: bytes, says: str) -> None:
