@@ -14,7 +14,6 @@ from aurora_actors.errors import NotFoundError, ValidationError
 from aurora_actors.http.definitions import JsonField, definitions_of, in_aql, shown
 from aurora_actors.http.routing import Asked
 from aurora_actors.http.wire import answer, object_of
-from aurora_actors.schema.types import SYSTEM_PREFIX
 
 __all__ = [
     "alter_collection",
@@ -86,7 +85,7 @@ async def define_collection(asked: Asked) -> Response:
 
 async def alter_collection(asked: Asked) -> Response:
     """Add, modify, rename and drop fields, in this order, as one change."""
-    name = _own(asked)
+    name = asked.collection(Role.ADMIN)
     changes = await _convert(asked, _Changes)
     for word in [*changes.rename, *changes.rename.values(), *changes.drop]:
         _check_name(word)
@@ -104,16 +103,8 @@ async def alter_collection(asked: Asked) -> Response:
 
 async def drop_collection(asked: Asked) -> Response:
     """Remove a collection with all its documents."""
-    await asked.db.drop_collection(_own(asked))
+    await asked.db.drop_collection(asked.collection(Role.ADMIN))
     return Response(status_code=204)
-
-
-def _own(asked: Asked) -> str:
-    """The collection in the path, of which the sender is to be an administrator."""
-    name = asked.collection(Role.ADMIN)
-    if name.startswith(SYSTEM_PREFIX):
-        raise ValidationError(f"{name:.80} belongs to the database", collection=name)
-    return name
 
 
 def _check_name(field: str) -> str:
@@ -141,7 +132,7 @@ async def list_indexes(asked: Asked) -> Response:
 
 async def create_index(asked: Asked) -> Response:
     """Make an index on one field or several; it is filled in the background."""
-    name = _own(asked)
+    name = asked.collection(Role.ADMIN)
     wanted = await _convert(asked, _Index)
     is_new = await asked.db.create_index(name, *wanted.fields)
     return answer({"fields": wanted.fields}, 201 if is_new else 200)
@@ -149,7 +140,7 @@ async def create_index(asked: Asked) -> Response:
 
 async def drop_index(asked: Asked) -> Response:
     """Remove an index; its fields stand in the path, separated by commas."""
-    name, text = _own(asked), str(asked.request.path_params["fields"])
+    name, text = asked.collection(Role.ADMIN), str(asked.request.path_params["fields"])
     if not await asked.db.drop_index(name, *text.split(",")):
         raise NotFoundError(f"{name} has no index on {text:.200}", collection=name)
     return Response(status_code=204)

@@ -1,8 +1,8 @@
 """Documents over REST: create, list, read, replace, change, remove; import and export.
 
 A document's version is its ``ETag``. ``If-Match`` makes a change conditional on it,
-``If-None-Match: *`` on there being none. A ``POST`` with an ``Idempotency-Key`` has its
-effect once, however often it is sent (see :mod:`aurora_actors.http.repeats`).
+``If-None-Match: *`` on there being none. A ``POST`` or ``PATCH`` with an
+``Idempotency-Key`` has its effect once, however often it is sent (see :mod:`aurora_actors.http.repeats`).
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ _MODIFIERS: Final = {
     "$pull": Pull,
     "$addToSet": AddToSet,
 }
+# With one of these a change needs a transaction.
+_CAREFUL: Final = ("if-match", "if-none-match", "idempotency-key")
 _LINES_A_BATCH: Final = 1_000
 _EXPORT_BYTES: Final = 65_536
 
@@ -139,15 +141,16 @@ async def change_document(asked: Asked) -> Response:
     """Merge fields into a document; ``{"$increment": 1}`` and the like modify them."""
     collection, key = asked.collection(Role.WRITE), asked.document_id
     fields = await _fields(asked.db, collection)
-    patch = _patch(await object_of(asked.request), fields)
-    headers = asked.request.headers
-    if "if-match" in headers or "if-none-match" in headers:
+    body = await object_of(asked.request)
+    patch = _patch(body, fields)
+    if any(header in asked.request.headers for header in _CAREFUL):
 
-        async def change(tx: Transaction) -> None:
+        async def change(tx: Transaction) -> dict[str, Any]:
             _check_conditions(asked.request, await tx.get_document(collection, key))
             await tx.update_document(collection, key, patch)
+            return {}
 
-        await asked.db.run_transaction(change)
+        await once(asked, body, change)
     else:
         await asked.db.update_document(collection, key, patch)
     return await _written(asked, collection, fields, 200)

@@ -1,6 +1,6 @@
 """Requests that have their effect once, however often they are sent.
 
-A ``POST`` with an ``Idempotency-Key`` leaves, in the transaction of its effect, what it
+A ``POST`` or ``PATCH`` with an ``Idempotency-Key`` leaves, in the transaction of its effect, what it
 was and how it was answered, in the collection ``_sys_http_requests``. The same key with
 the same request gets that answer again; with another request it is refused. Keys are
 kept for a day, each sender's apart from all others'.

@@ -11,8 +11,10 @@ from starlette.routing import Route
 
 from aurora_actors.client.database import Aurora
 from aurora_actors.client.tokens import Grant, Role
+from aurora_actors.errors import ValidationError
 from aurora_actors.http.gate import Gateway
 from aurora_actors.http.schemas import JsonSchema
+from aurora_actors.schema.types import SYSTEM_PREFIX
 
 __all__ = ["Asked", "Endpoint", "Handler", "Parameter", "routes_of"]
 
@@ -48,9 +50,14 @@ class Asked:
 
         Raises:
             PermissionDeniedError: the sender has not.
+            ValidationError: it is the database's own, and more than reading is wanted.
         """
         name = str(self.request.path_params["collection"])
         self.grant.need(role, name)
+        if role > Role.READ and name.startswith(SYSTEM_PREFIX):
+            raise ValidationError(
+                f"{name:.80} belongs to the database", collection=name[:80]
+            )
         return name
 
 

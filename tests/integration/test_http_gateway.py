@@ -188,6 +188,14 @@ def test_an_idempotency_key_makes_a_post_take_effect_once(served: Served):
     assert len({a.json()["id"] for a in answers}) == 1
     assert served.db.query("once").count() == 1
     problem(served.http.post(docs, json={"name": "b"}, headers=key), 422, "http.422")
+    document = answers[0].headers["location"]
+    more = {"age": {"$increment": 1}}
+    problem(served.http.patch(document, json=more, headers=key), 422, "http.422")
+    key = {"Idempotency-Key": "birthday"}
+    served.http.patch(document, json={"age": 40})
+    for _ in range(3):
+        changed = served.http.patch(document, json=more, headers=key)
+        assert changed.json()["age"] == 41
 
 
 def test_errors_have_the_code_of_the_database(served: Served):
@@ -266,6 +274,24 @@ def test_roles_bound_what_a_token_may_do(served: Served):
         assert names == ["mine"]
         problem(narrow.get("/collections/_sys_tokens/docs"), 403, "permission_denied")
         problem(narrow.delete("/collections/mine"), 403, "permission_denied")
+
+
+def test_what_is_the_databases_own_is_read_by_administrators_and_changed_by_nobody(
+    served: Served,
+):
+    path = "/collections/_sys_tokens"
+    assert served.http.get(f"{path}/docs").status_code == 200
+    for answer in (
+        served.http.put(f"{path}/docs/admin", json={"role": "admin"}),
+        served.http.patch(f"{path}/docs/admin", json={"role": "read"}),
+        served.http.delete(f"{path}/docs/admin"),
+        served.http.post(f"{path}/docs", json={"role": "admin"}),
+        served.http.post(f"{path}/import", content=b"{}"),
+        served.http.post(f"{path}/indexes", json={"fields": ["role"]}),
+        served.http.delete(path),
+    ):
+        problem(answer, 422, "data.validation")
+    assert served.http.get("/whoami").json()["role"] == "admin"
 
 
 def test_a_revoked_token_ends_at_once(served: Served):
@@ -352,6 +378,23 @@ def test_large_slow_and_truncated_bodies_are_refused(served: Served):
         torn.sendall(head.encode())
     assert served.db.query("bodies").count() == 0
     assert served.http.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../../etc/passwd", "//etc/passwd", "/collections/../openapi.json/x",
+        "/collections/%2e%2e/docs", "/collections/a%00b/docs", "/collections/%ff/docs",
+        "/collections/users%2Fdocs%2F..", "/console/%2e%2e%2fapp.py", "/" + "a" * 5000,
+        "/collections/x/docs/" + "%F0%9F%98%80" * 100,
+    ],
+)  # fmt: skip
+def test_tricks_with_paths_lead_nowhere(served: Served, path: str):
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as raw:
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        raw.sendall(f"{head}Authorization: Bearer {served.token}\r\n\r\n".encode())
+        status = int(raw.recv(4096).split()[1])
+    assert status in {307, 400, 404, 422}
 
 
 # ------------------------------------------------------------------ live
