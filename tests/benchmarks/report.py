@@ -62,11 +62,3 @@ class Report:
         for row in self._rows:
             table.add_row(*row)
         Console(width=120).print(table)
-
-
-def put(page: str, part: str, lines: Sequence[str]) -> str:
-    """A page with ``lines`` between the marks of one of its parts."""
-    begin, end = f"<!-- {part} -->", f"<!-- end of {part} -->"
-    before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(end)
-    return "\n".join([f"{before}{begin}", *lines, f"{end}{after}"])
