@@ -115,6 +115,8 @@ class Link:
         """Send everything that is queued, or keep it until it can be sent."""
         while self._dropped:
             self.core.abandon(self._dropped.popleft())
+        if not self.core.has_mail:
+            return
         for destination, data in self.core.outgoing():
             route = self._routes.get(destination)
             if route is None:

@@ -467,7 +467,9 @@ class ClientProtocol:
 
     def take_news(self) -> list[Pending]:
         """The requests whose waiters can go on since the last call."""
-        news, self._news = self._news, []
+        news = self._news
+        if news:
+            self._news = []
         return news
 
     def _note_news(self, pending: Pending) -> None:
