@@ -106,7 +106,12 @@ class TransactionLookup:
             return None if record is None else convert(record)
 
     def find_by_key(
-        self, collection: str, term: Compare, convert: Callable[[Buffer], T]
+        self,
+        collection: str,
+        term: Compare,
+        convert: Callable[[Buffer], T],
+        *,
+        most: int | None = None,
     ) -> list[T] | None:
         """The document with this id, if the id is what ``term`` asks for."""
         value = str(term.value) if isinstance(term.value, UUID) else term.value
