@@ -22,8 +22,9 @@ from latency import WATCHER, latency, watched
 from limits import Limits, measure_limits, sample_document
 from peers import listening
 from report import Report
+from watching import read_up_to
 
-from aurora_actors import Aurora, InitialComplete, Query, Watcher, blocking, field
+from aurora_actors import Aurora, InitialComplete, Query, blocking, field
 
 
 def under_load(directory: Path, _limits: Limits, report: Report) -> None:
@@ -231,23 +232,13 @@ async def _sleep_through(
                     await tx.update_document("users", name, patch)
         grown = _resident(dispatcher) - before[0], _resident(us) - before[1]
         lsn = await db.sync()
-        updates = 0
-        while await _is_behind(sleeper, lsn):
-            updates += 1
+        updates = len(await read_up_to(sleeper, lsn))
         assert sleeper.snapshot() == await query.collect()
     report.row(
         "a watcher sleeps through 10,000 changes, 10 MB",
         f"dispatcher {grown[0]:+.1f} MB, client {grown[1]:+.1f} MB",
         f"then {updates:,} updates to the right state",
     )
-
-
-async def _is_behind(watcher: Watcher[Any], lsn: int) -> bool:
-    """Take one more update, unless everything up to ``lsn`` has been taken."""
-    with trio.move_on_after(1):
-        update = await anext(watcher)
-        return update.lsn < lsn
-    return False
 
 
 async def _open_and_close(
