@@ -6,12 +6,14 @@ import math
 import signal
 from typing import NamedTuple
 
+import msgspec
 import pytest
 from aurora_supervisor.child import (
     Announce,
     AskToStop,
     Finished,
     Fork,
+    Lost,
     Signal,
     Started,
     StartZygote,
@@ -23,9 +25,20 @@ from aurora_supervisor.machine import TreeMachine
 from aurora_supervisor.policy import RestartPolicy
 from hypothesis import given, settings, strategies as st
 
-from aurora_actors.errors import CorruptionError, TreeDownError, UnavailableError
+from aurora_actors.errors import (
+    CorruptionError,
+    TreeDownError,
+    UnavailableError,
+    UsageError,
+)
 from aurora_actors.messages.base import Failure
-from aurora_actors.messages.supervision import Heartbeat, Ready, StartFailed
+from aurora_actors.messages.supervision import (
+    ActorGroup,
+    AskRestart,
+    Heartbeat,
+    Ready,
+    StartFailed,
+)
 
 KILL, TERM = signal.SIGKILL, signal.SIGTERM
 TIMING = Timing(hang_timeout_s=2.0, start_timeout_s=5.0)
@@ -493,3 +506,100 @@ class World:
                 self.has_zygote = False
                 self.asked.clear()
                 self.do(rig.take(rig.machine.zygote_lost(rig.now)))
+
+
+# ------------------------------------------------------------------ groups
+WORKERS = ActorGroup(name="w", entry="module:work", order=40, grace_s=3.0)
+
+
+def with_group(count: int = 2) -> Rig:
+    rig = Rig(Plan("storage", 0), max_restarts=3)
+    rig.begin()
+    rig.up("storage")
+    rig.take(rig.machine.scale(rig.now, "w", count, WORKERS))
+    return rig
+
+
+def test_a_group_starts_after_the_others_and_nobody_waits_for_it():
+    rig = Rig(Plan("storage", 0))
+    rig.machine.scale(rig.now, "w", 2, WORKERS)
+    assert rig.begin() == [Fork("storage", 1)]
+    rig.fork("storage")
+    done = rig.ready("storage")
+    assert Started() in done
+    assert {Fork("w-0", 1), Fork("w-1", 1)} <= set(done)
+
+
+def test_a_group_grows_and_shrinks():
+    rig = with_group(1)
+    rig.up("w-0")
+    grown = rig.take(rig.machine.scale(rig.now, "w", 3))
+    assert grown == [Fork("w-1", 1), Fork("w-2", 1)]
+    second, third = rig.up("w-1"), rig.up("w-2")
+    shrunk = rig.take(rig.machine.scale(rig.now, "w", 1))
+    assert shrunk == [AskToStop("w-1", 3.0), AskToStop("w-2", 3.0)]
+    assert isinstance(rig.exit(second, 0)[0], Lost)
+    again = rig.take(rig.machine.scale(rig.now, "w", 3))
+    assert again == [Fork("w-1", 1)], "one that is on its way out comes back later"
+    assert Fork("w-2", 2) in rig.exit(third, 0)
+    rig.take(rig.machine.scale(rig.now, "w", 0))
+    assert set(rig.machine.children) == {"storage", "w-0", "w-1", "w-2"}
+
+
+def test_however_often_one_of_a_group_ends_the_tree_goes_on():
+    rig = with_group(1)
+    for number in range(50):
+        pid = rig.up("w-0")
+        done = rig.exit(pid, -9)
+        assert done[0] == Lost("w-0", number + 1, "w-0 ended by SIGKILL")
+        rig.now += 2.0
+        rig.take(rig.machine.tick(rig.now))
+        assert rig.machine.children["w-0"].state is State.STARTING
+    assert not rig.machine.stopping
+
+
+def test_one_of_a_group_that_cannot_start_is_its_own_concern():
+    rig = with_group(1)
+    rig.fork("w-0")
+    failure = Failure.of(CorruptionError("no"), "w-0")
+    rig.machine.start_failed(
+        rig.now, "w-0", StartFailed(pid=rig.pid, incarnation=1, failure=failure)
+    )
+    assert not rig.machine.stopping
+
+
+def test_an_actor_that_asks_gives_way_in_order():
+    rig = with_group(1)
+    pid = rig.up("w-0")
+    notice = AskRestart(pid=pid, incarnation=1)
+    assert rig.take(rig.machine.give_way(rig.now, "w-0", notice)) == [
+        AskToStop("w-0", 3.0)
+    ]
+    assert Fork("w-0", 2) in rig.exit(pid, 0)
+    assert rig.take(rig.machine.give_way(rig.now, "w-0", notice)) == [], "long gone"
+
+
+def test_a_group_stops_before_all_others():
+    rig = with_group(1)
+    pid = rig.up("w-0")
+    assert AskToStop("w-0", 3.0) in rig.take(rig.machine.stop(rig.now))
+    assert not any(
+        isinstance(each, AskToStop) and each.name == "storage" for each in rig.done
+    )
+    assert any(
+        isinstance(each, AskToStop) and each.name == "storage"
+        for each in rig.exit(pid, 0)
+    )
+
+
+def test_a_group_keeps_its_settings_while_it_runs():
+    rig = with_group(1)
+    pid = rig.up("w-0")
+    other = msgspec.structs.replace(WORKERS, arguments=b"other")
+    with pytest.raises(UsageError, match="other settings"):
+        rig.machine.scale(rig.now, "w", 1, other)
+    with pytest.raises(UsageError, match="start it first"):
+        rig.machine.scale(rig.now, "unknown", 1)
+    rig.take(rig.machine.scale(rig.now, "w", 0))
+    rig.exit(pid, 0)
+    assert rig.take(rig.machine.scale(rig.now, "w", 1, other)) == [Fork("w-0", 1)]
