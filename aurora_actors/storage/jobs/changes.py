@@ -11,10 +11,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from aurora_actors.config import AuroraConfig
-from aurora_actors.errors import ConflictError, UsageError, ValidationError
+from aurora_actors.errors import ConflictError, UsageError
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.jobs import (
     JOBS,
@@ -36,16 +34,12 @@ from aurora_actors.messages.jobs import (
 )
 from aurora_actors.messages.schedules import SCHEDULE_PARTS, SchedulePart
 from aurora_actors.messages.storage import Written
-from aurora_actors.schema.record import pack_record, record_id
-from aurora_actors.schema.values import encode_document
+from aurora_actors.schema.record import record_id
 from aurora_actors.storage.jobs.desk import Desk
 from aurora_actors.storage.jobs.document import (
     DEAD_LETTER,
     ENDED,
-    QUEUES_DEFINITION,
     RUNNING,
-    QueueDocument,
-    encode_job,
     to_micros,
 )
 from aurora_actors.storage.jobs.ending import Endings
@@ -68,11 +62,11 @@ from aurora_actors.storage.jobs.machine import (
     start as begin,
     time_out,
 )
+from aurora_actors.storage.jobs.queues import set_queue
 from aurora_actors.storage.jobs.records import job_of
 from aurora_actors.storage.jobs.rows import FoundJob, find_job, own_collection, put_job
 from aurora_actors.storage.jobs.scheduling import Schedules
 from aurora_actors.storage.jobs.together import JobWrites
-from aurora_actors.storage.keys import id_key
 from aurora_actors.storage.writeset import WriteSet
 
 __all__ = ["JobChanges", "Surroundings"]
@@ -361,26 +355,9 @@ class JobChanges:
     def _set_queue(
         self, batch: WriteSet, request: PauseQueue | ResumeQueue | LimitQueue
     ) -> Written:
-        start, name = batch.lsn, request.queue
-        if not name or len(name.encode()) > 128:
-            raise ValidationError("a queue needs a name", path="queue")
-        old = self._desk.queues.get(name, QueueDocument())
-        new = old
-        match request:
-            case PauseQueue():
-                new = msgspec.structs.replace(old, paused=True)
-            case ResumeQueue():
-                new = msgspec.structs.replace(old, paused=False)
-            case LimitQueue(concurrency=concurrency, rate=rate, period_s=period_s):
-                _check_limits(request)
-                new = msgspec.structs.replace(
-                    old, concurrency=concurrency, rate=rate, period_s=period_s
-                )
-        if new != old:
-            _put_queue(batch, name, new, self._insert_all)
-            batch.note(self._desk.queues, name, new)
-            self._desk.stale = True
-        return self._written(batch, start, int(new != old))
+        start = batch.lsn
+        changed = set_queue(batch, self._desk, request, self._insert_all)
+        return self._written(batch, start, int(changed))
 
     # -------------------------------------------------------------- removal
     def _purge(self, batch: WriteSet, request: PurgeJobs) -> Written:
@@ -445,28 +422,3 @@ def _was_recorded(batch: WriteSet, worker: str, outcome: JobOutcome) -> bool:
     if job.attempt != outcome.attempt or job.status == RUNNING:
         return False
     return outcome.kind is not OutcomeKind.COMPLETED or job.status == "completed"
-
-
-def _check_limits(request: LimitQueue) -> None:
-    for path, value in (("concurrency", request.concurrency), ("rate", request.rate)):
-        if value is not None and value < 1:
-            raise ValidationError(
-                f"{path} must be at least 1; pause the queue to stop it", path=path
-            )
-    if not 0.001 <= request.period_s <= 1e7:
-        raise ValidationError("period_s must be from 0.001 to 1e7", path="period_s")
-
-
-def _put_queue(
-    batch: WriteSet, name: str, settings: QueueDocument, insert_all: InsertAll
-) -> None:
-    collection = own_collection(batch, QUEUES_DEFINITION)
-    body = encode_job(settings) if settings != QueueDocument() else encode_document({})
-    row = batch.row_of(id_key(collection, name))
-    if row is None:
-        insert_all(batch, collection, [name], [body])
-        return
-    old = batch.record(collection, row)
-    if old is not None:
-        new = pack_record(batch.lsn + 1, name, body)
-        batch.update(collection, row, old, new, freed=(), taken=())
