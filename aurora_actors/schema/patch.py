@@ -24,6 +24,7 @@ from aurora_actors.schema.types import INT_MAX, INT_MIN, MAX_DEPTH, field_name_f
 from aurora_actors.schema.values import (
     DECODE_FAULTS,
     Buffer,
+    edit_document,
     encode_within,
     values_equal,
     wire_value,
@@ -107,13 +108,14 @@ class Patch:
 
     Attributes:
         changes: The changes, sound and free of conflicts.
+        fields: The top-level fields that may change, each once.
 
     Raises:
         ValidationError: a path is no path or in conflict with another, or a value
             cannot be in a document.
     """
 
-    __slots__ = ("_nested", "changes")
+    __slots__ = ("_nested", "changes", "fields")
 
     def __init__(self, changes: tuple[Change, ...]) -> None:
         for change in changes:
@@ -124,6 +126,8 @@ class Patch:
         self._nested = any("." in change.path for change in changes)
         _check_conflicts(changes, nested=self._nested)
         self.changes = changes
+        names = (change.path.partition(".")[0] for change in changes)
+        self.fields = tuple(dict.fromkeys(names))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Patch) and self.changes == other.changes
@@ -133,11 +137,6 @@ class Patch:
 
     def __repr__(self) -> str:
         return f"Patch({self.changes!r})"
-
-    @property
-    def fields(self) -> frozenset[str]:
-        """The top-level fields that may change."""
-        return frozenset(change.path.split(".", 1)[0] for change in self.changes)
 
     def apply(self, document: dict[str, object]) -> dict[str, object]:
         """The document with the changes made, as a new dict.
@@ -161,6 +160,15 @@ class Patch:
                     refused if refused.parts else refused.within(path)
                 ).error() from None
         return out
+
+    def edit(self, body: Buffer) -> bytes:
+        """The same for an encoded document; what does not change is not looked at.
+
+        Raises:
+            ValidationError: as :meth:`apply`, or a value that no document can have.
+            CorruptionError: ``body`` is no encoded document.
+        """
+        return edit_document(body, self.fields, self.apply)
 
 
 def _make(

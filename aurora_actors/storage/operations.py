@@ -46,10 +46,10 @@ from aurora_actors.schema.record import (
     pack_record,
     record_bodies,
     record_body,
-    record_id,
+    unpack_record,
 )
 from aurora_actors.schema.types import decode_definition
-from aurora_actors.schema.values import decode_document, encode_document
+from aurora_actors.schema.values import encode_document
 from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.insertion import Inserts, value_taken
 from aurora_actors.storage.jobs.changes import JobChanges, Surroundings
@@ -196,9 +196,11 @@ class Operations:
         patch: Patch,
     ) -> int:
         check_record(record)  # what is damaged must not get a new checksum
-        document = patch.apply(decode_document(record_body(record)))
-        body = encode_document(document)
-        return self._put(batch, collection, row, record, body)
+        body = patch.edit(record_body(record))
+        keeps_unique = collection.unique.keys().isdisjoint(patch.fields)
+        return self._put(
+            batch, collection, row, record, body, keeps_unique=keeps_unique
+        )
 
     def _put(
         self,
@@ -207,23 +209,25 @@ class Operations:
         row: int,
         record: bytes,
         body: bytes,
+        *,
+        keeps_unique: bool = False,
     ) -> int:
         """Replace a record's body; returns the LSN, 0 when nothing changes."""
         self._inserts.check_size(len(body))
-        old_body = bytes(record_body(record))
+        _, name, old_body = unpack_record(record)
         if old_body == body:
             return 0
         after = unique_keys(collection, [body])
         taken: list[bytes] = []
         freed: list[bytes] = []
-        if collection.unique:
+        if collection.unique and not keeps_unique:
             before = set(present_keys(collection, [old_body]))
             taken = [key for key, _ in after if key not in before]
             freed = list(before.difference(key for key, _ in after))
         for key in taken:
             if batch.unique_row(key) is not None:
                 raise value_taken(collection, key, body)
-        new = pack_record(batch.lsn + 1, record_id(record), body)
+        new = pack_record(batch.lsn + 1, name, body)
         batch.update(collection, row, record, new, freed=freed, taken=taken)
         return batch.lsn
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from aurora_actors.errors import ValidationError
+from aurora_actors.errors import CorruptionError, ValidationError
 from aurora_actors.schema.patch import (
     AddToSet,
     Change,
@@ -21,13 +21,30 @@ from aurora_actors.schema.patch import (
     decode_patch,
     encode_patch,
 )
+from aurora_actors.schema.values import encode_document
 
 
 def apply(changes, document):
     before = copy.deepcopy(document)
-    result = decode_patch(encode_patch(changes)).apply(document)
+    patch = decode_patch(encode_patch(changes))
+    result = patch.apply(document)
     assert document == before
+    edited = patch.edit(encode_document({**document, "beside": [1, {"x": None}]}))
+    assert edited == encode_document(
+        patch.apply({**document, "beside": [1, {"x": None}]})
+    )
     return result
+
+
+@pytest.mark.parametrize("changes", [{"a": 1}, {"a": Push(1)}, {"b.c": 2}])
+def test_an_encoded_document_is_edited_field_by_field(changes):
+    patch = decode_patch(encode_patch(changes))
+
+    with pytest.raises(CorruptionError, match="not an encoded document"):
+        patch.edit(b"\x82\xa1a\xc1")
+    assert patch.edit(b"\x81\xa1z\xcd\x00\x01")[1:6] == b"\xa1z\xcd\x00\x01", (
+        "as it was"
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,7 +191,7 @@ def test_values_of_every_kind_travel_in_a_patch():
 def test_a_patch_knows_the_top_level_fields_it_touches():
     patch = decode_patch(encode_patch({"a.b": 1, "a.c": 2, "d": Unset()}))
 
-    assert patch.fields == {"a", "d"}
+    assert patch.fields == ("a", "d")
 
 
 def test_a_patch_is_encoded_as_documented():
