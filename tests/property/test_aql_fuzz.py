@@ -7,6 +7,8 @@ and nothing may take long.
 
 from __future__ import annotations
 
+import random
+import resource
 import time
 from pathlib import Path
 
@@ -38,6 +40,8 @@ QUICK = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 LONG = settings(QUICK, max_examples=3_000)
+MANY = 200_000
+MOST_GROWTH = 200 << 20
 
 # ------------------------------------------------------------------ trees
 WORDS = [
@@ -299,6 +303,85 @@ def test_every_mutated_text_gets_an_answer(text):
 @given(mutants() | documents.map(print_document))
 def test_very_many_texts_get_an_answer(text):
     check_answer(text)
+
+
+def cut_and_mixed(rng: random.Random) -> str:
+    """As :func:`mutants`, without hypothesis, which takes ten times as long."""
+    text = rng.choice(EXAMPLES)
+    for _ in range(rng.randint(1, 6)):
+        start = rng.randint(0, len(text))
+        end = min(len(text), start + rng.randint(0, 12))
+        part, other = text[start:end], rng.choice(EXAMPLES)[start:end]
+        new = rng.choice([*PIECES, "", part * 2, other])
+        text = text[:start] + new + text[end:]
+    return text
+
+
+def as_bytes(rng: random.Random) -> str:
+    """An example of which single bits have been flipped."""
+    data = bytearray(rng.choice(EXAMPLES).encode())
+    for _ in range(rng.randint(1, 8)):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return data.decode("utf-8", "surrogateescape")
+
+
+def answer_many(count: int) -> None:
+    """Check many texts, and that nothing of them stays in memory."""
+    seed = random.randrange(2**32)
+    rng = random.Random(seed)
+    before = 0
+    for number in range(count):
+        if number == count // 10:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        text = rng.choice([cut_and_mixed, as_bytes])(rng)
+        try:
+            check_answer(text)
+        except BaseException as exc:
+            exc.add_note(f"seed {seed}, text {number}: {text!r}")
+            raise
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert growth << 10 < MOST_GROWTH, seed
+
+
+def test_many_texts_get_an_answer():
+    answer_many(500)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_two_hundred_thousand_texts_get_an_answer():
+    answer_many(MANY)
+
+
+WIDE = (1 << 20) - 40
+BOMBS = {
+    "brackets": "{" * 40_000,
+    "lists": "{ users(where: {age: {in: " + "[" * 5_000 + "}",
+    "negations": "{ users(where: " + "{not: " * 31 + "{}" + "}" * 31 + ") { id } }",
+    "selections": "{ users " + "{ extra " * 5_000,
+    "digits": "{ users(limit: " + "9" * 9_000 + ") { id } }",
+    "exponents": "{ users(where: {score: {gt: 1e" + "9" * 9_000 + "}}) { id } }",
+    "a long string": '{ users(where: {name: "' + "a" * WIDE + '"}) { id } }',
+    "an open string": '{ users(id: "' + "\\\\" * (WIDE // 2),
+    "an open block": '"""' + '"' * WIDE,
+    "a long name": "{ " + "u" * WIDE + " }",
+    "commas": "{" + "," * WIDE + "users }",
+    "a long comment": "#" * WIDE + "\n{ users { id } }",
+    "bits": "\x00" * WIDE,
+    "too long": "{ users }" + " " * (1 << 20),
+    "spreads": "{ users { " + "...F " * 5_000 + "} }",
+    "fragments": "".join(f"fragment F{n} on users {{ ...F{n + 1} ...F{n + 1} }} " for n in range(600))
+    + "fragment F600 on users { id } { users { ...F0 } }",
+    "aliases": "{ " + " ".join(f"a{n}: users {{ id }}" for n in range(1_800)) + " }",
+    "variables": "query (" + " ".join(f"$v{n}: Int" for n in range(2_500)) + ") { users }",
+    "directives": "{ users { id " + "@skip(if: $a) " * 1_400 + "} }",
+}  # fmt: skip
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", BOMBS)
+def test_every_bomb_gets_an_answer(name):
+    check_answer(BOMBS[name])
 
 
 @QUICK
