@@ -15,6 +15,7 @@ Invariants:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from itertools import islice
@@ -152,7 +153,7 @@ class Execution:
         """
         spec, ordered = self._spec, self._choice.ordered
         if ordered is not None and spec.fields is None and spec.limit:
-            stop = spec.offset + spec.limit
+            stop = min(spec.offset + spec.limit, sys.maxsize)
             with suppress(TooManyReadError), closing(ordered.rows()) as found:
                 rows = list(islice((r for r in found if r is not None), stop))
                 records = self._scan.records(rows[spec.offset :])
@@ -213,7 +214,9 @@ class Execution:
         spec, scan = self._spec, self._scan
         if spec.limit == 0:
             return
-        stop = None if spec.limit is None else spec.offset + spec.limit
+        stop = (
+            None if spec.limit is None else min(spec.offset + spec.limit, sys.maxsize)
+        )
         if self._choice.ordered is not None:
             try:
                 yield from self._in_index_order(self._choice.ordered, stop)

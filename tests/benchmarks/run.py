@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from aql import aql
 from crashes import recovery, strict
 from gateway import mixed as gateway
 from indexing import indexing
@@ -30,6 +31,7 @@ WORKLOADS: dict[str, Callable[[Path, Limits, Report], None]] = {
     "indexing": indexing,
     "strict": strict,
     "recovery": recovery,
+    "aql": aql,
     "live_latency": latency,
     "live_under_load": under_load,
     "live_matching": matching,

@@ -225,6 +225,14 @@ def test_plans_are_told_with_and_without_results(db):
         db.explain('mutation { deleteFrom(collection: "users", all: true) }')
 
 
+def test_numbers_at_the_end_of_their_range_are_numbers(db):
+    most = 2**63 - 1
+    for order in ("username", "age", "id", "role"):
+        text = f"{{ users(orderBy: {order}, limit: 20, offset: {most}) {{ id }} }}"
+        assert rows(db, text) == []
+        assert len(rows(db, f"{{ users(orderBy: {order}, limit: {most}, offset: 1) }}")) == 2  # fmt: skip
+
+
 # ------------------------------------------------------------------ mutations
 def test_all_mutations_of_a_text_see_each_other_and_happen_together(db):
     result = db.execute(
