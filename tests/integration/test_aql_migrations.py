@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import trio
@@ -109,28 +110,54 @@ async def test_what_is_no_migration_is_refused(tmp_path):
     no_process_left(path)
 
 
-@pytest.mark.parametrize("actor", ["query_executor-0", "storage"])
-async def test_a_process_that_dies_in_the_middle_is_made_up_for(tmp_path, actor):
-    path = tmp_path / "db"
-    async with Aurora.open(path, query_executors=1) as db:
-        await fill(db)
-        killed = trio.Event()
+async def migrated_while_killing(
+    path: Path, actor: str, at: int, count: int = COUNT
+) -> int:
+    """Kill a process at one note of a migration; how many notes there were."""
+    told: list[str] = []
+    due = trio.Event()
 
-        def note(what: str, done: int, _total: int) -> None:
-            if what == "users" and done >= 2_000:
-                killed.set()
+    def note(what: str, _done: int, _total: int) -> None:
+        told.append(what)
+        if len(told) == at:
+            due.set()
+
+    async with Aurora.open(path, query_executors=1) as db:
+        await fill(db, count)
+
+        async def kill_once() -> None:
+            await due.wait()
+            await kill(db, actor)
 
         async with trio.open_nursery() as nursery:
-
-            async def kill_once() -> None:
-                await killed.wait()
-                await kill(db, actor)
-
             nursery.start_soon(kill_once)
             result = await db.migrate(TEXT, progress=note)
             nursery.cancel_scope.cancel()
         assert result == MigrationResult(
             version="v3", steps_applied=3, status="applied"
         )
-        await check_migrated(db)
+        await check_migrated(db, count)
+        assert (await db.migrate(TEXT)).status == "skipped"
+        with pytest.raises(QueryValidationError, match="another text"):
+            await db.migrate(TEXT.replace("member", "guest"))
     no_process_left(path)
+    return len(told)
+
+
+@pytest.mark.parametrize("actor", ["query_executor-0", "storage"])
+async def test_a_process_that_dies_in_the_middle_is_made_up_for(tmp_path, actor):
+    assert await migrated_while_killing(tmp_path / "db", actor, 2) > 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("actor", ["query_executor-0", "storage"])
+async def test_killed_at_every_step_it_ends_as_it_should(tmp_path, actor):
+    steps, at = 1, 0
+    while at < steps:
+        at += 1
+        steps = max(
+            steps,
+            await migrated_while_killing(tmp_path / f"{at}.db", actor, at, 5_000),
+        )
+    assert steps > 8

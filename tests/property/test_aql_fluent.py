@@ -59,10 +59,12 @@ class Asker:
 
     Attributes:
         variables: What the texts made so far use.
+        most: The limit of documents that are not limited otherwise.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, most: int | None) -> None:
         self.rng = rng
+        self.most = most
         self.variables: dict[str, object] = {}
 
     def written(self, value: object) -> str:
@@ -141,7 +143,7 @@ class Asker:
         keys = [(name, rng.random() < 0.5) for name in rng.sample(FIELDS, rng.randint(0, 2))]  # fmt: skip
         keys.append(("id", True))
         order = " ".join(f"{name}: {'ASC' if up else 'DESC'}" for name, up in dict(keys).items())  # fmt: skip
-        limit, offset = rng.choice([None, 0, 1, 50]), rng.choice([0, 0, 3])
+        limit, offset = rng.choice([self.most, 0, 1, 50]), rng.choice([0, 0, 3])
         window = "" if limit is None else f"limit: {self.written(limit)}"
         text = f"{{ flights(where: {where.text} orderBy: {{{order}}} {window} offset: {offset}) {{ {' '.join(names)} }} }}"  # fmt: skip
         asked = query.filter(where.filter).select(*[n for n in names if n != "id"])
@@ -221,14 +223,14 @@ class Asker:
 
 def compare(directory: Path, flights: list[Flight], rounds: int, seed: int) -> None:
     rng = random.Random(seed)
-    with blocking.open(directory / "db") as db:
+    with blocking.open(directory / "db", request_timeout_s=600.0) as db:
         db.new_collection("flights", FLIGHTS)
         db.insert_many("flights", flights)
         query = db.query("flights")
         for number in range(rounds):
             if number == rounds // 2:
                 db.wait_indexed(timeout=600)
-            asker = Asker(rng)
+            asker = Asker(rng, None if len(flights) < 10_000 else 2_000)
             way = rng.choice(
                 [asker.documents, asker.documents, asker.totals, asker.groups, asker.pages]
             )  # fmt: skip

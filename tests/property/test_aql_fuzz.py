@@ -35,9 +35,11 @@ from aurora_actors.schema.types import (
 )
 from aurora_actors.schema.values import encode_document
 
+pytestmark = pytest.mark.timeout(300)
+
 REFUSALS = (QuerySyntaxError, QueryValidationError, LimitExceededError)
 QUICK = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 LONG = settings(QUICK, max_examples=3_000)
 MANY = 200_000
