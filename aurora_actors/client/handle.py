@@ -77,7 +77,7 @@ class Handle:
 
         The whole API, over one TLS connection. When it is lost, it is made anew:
         requests wait, watches go on behind the last event, and writes take effect once.
-        What needs the database's files (backup, export, repair) is done where they are.
+        What needs the database's files (backup, repair) is done where they are.
 
         Args:
             url: ``tls+tcp://host:port``; without a port 7878.

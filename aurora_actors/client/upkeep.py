@@ -161,6 +161,16 @@ class UpkeepHandle(Handle):
             format=format,
             overwrite=overwrite,
         )
+        session = self._open()
+        if session.is_remote:
+            # It brings pyarrow, which takes 0.2 s to import and is not everybody's.
+            from aurora_actors.client.remote_export import (  # noqa: PLC0415
+                export_remote,
+            )
+
+            return await export_remote(
+                session, task, progress, timeout, in_loop=self._is_in_loop()
+            )
         return await self._have_done(task, ExportReport, timeout, progress)
 
     async def import_collection(

@@ -10,7 +10,7 @@ import csv
 import io
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -20,15 +20,16 @@ import msgspec
 from aurora_actors.errors import LimitExceededError, UnavailableError, UsageError
 from aurora_actors.schema.record import record_body, record_id
 from aurora_actors.schema.text import to_cell, to_json
-from aurora_actors.schema.values import decode_document
+from aurora_actors.schema.types import CollectionDefinition
+from aurora_actors.schema.values import Buffer, decode_document
 from aurora_actors.storage.environment import file_errors
 from aurora_actors.storage.export_parquet import write_parquet
 from aurora_actors.storage.files import Files
-from aurora_actors.storage.reader import CollectionInfo, DataReader, Snapshot
+from aurora_actors.storage.reader import DataReader
 from aurora_actors.storage.reports import ExportReport, Progress
 from aurora_actors.storage.tasks import Export
 
-__all__ = ["FORMATS", "export_collection"]
+__all__ = ["FORMATS", "Documents", "export_collection", "write_documents"]
 
 FORMATS: Final = ("jsonl", "json", "csv", "parquet")
 _MAX_SIZE_GB: Final = 1024
@@ -55,35 +56,68 @@ def export_collection(task: Export, progress: Progress) -> ExportReport:
         reader.snapshot() as snapshot,
     ):
         info = snapshot.collection(task.collection)
-        with _target(task) as file:
-            for documents in _write(task.format, file, snapshot, info):
-                progress("exporting", min(documents, info.count), info.count)
-            file.flush()
-            written = file.tell() if file.seekable() else 0
-        progress("exporting", info.count, info.count)
-        return ExportReport(
-            path="" if task.fd is not None else task.target,
-            collection=info.name,
-            documents=info.count,
-            bytes=written,
-            lsn=snapshot.lsn,
-            seconds=time.monotonic() - start,
-        )
+
+        def records() -> Iterator[Buffer]:
+            return (record for _, record in snapshot.scan(info))
+
+        documents = Documents(info.definition, info.count, snapshot.lsn, records)
+        return write_documents(task, documents, progress, start)
 
 
-def _write(
-    kind: str, file: BinaryIO, snapshot: Snapshot, info: CollectionInfo
-) -> Iterator[int]:
+class Documents(msgspec.Struct, frozen=True):
+    """What is exported, wherever it comes from.
+
+    Attributes:
+        definition: The collection.
+        count: How many there are.
+        lsn: The state they are of.
+        records: Reads them all; may be called again.
+    """
+
+    definition: CollectionDefinition
+    count: int
+    lsn: int
+    records: Callable[[], Iterator[Buffer]]
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, object]]]:
+        """Ids and fields."""
+        for record in self.records():
+            yield record_id(record), decode_document(record_body(record))
+
+
+def write_documents(
+    task: Export, documents: Documents, progress: Progress, start: float
+) -> ExportReport:
+    """Write documents to the file that ``task`` names, or to its descriptor.
+
+    Raises:
+        UsageError: the file exists already.
+        StorageFullError: no room for the file.
+    """
+    count = documents.count
+    with _target(task) as file:
+        for written in _write(task.format, file, documents):
+            progress("exporting", min(written, count), count)
+        file.flush()
+        size = file.tell() if file.seekable() else 0
+    progress("exporting", count, count)
+    return ExportReport(
+        path="" if task.fd is not None else task.target,
+        collection=documents.definition.name,
+        documents=count,
+        bytes=size,
+        lsn=documents.lsn,
+        seconds=time.monotonic() - start,
+    )
+
+
+def _write(kind: str, file: BinaryIO, documents: Documents) -> Iterator[int]:
     """Write all documents, and give now and then how many there are so far."""
     if kind == "parquet":
-        declared = set(info.definition.fields)
-        further = []
-        if info.definition.open:
-            further = _further_columns(snapshot, info, declared)
-        documents = _documents(snapshot, info)
-        yield from write_parquet(file, info.definition, further, documents)
+        further = _further_columns(documents)
+        yield from write_parquet(file, documents.definition, further, iter(documents))
         return
-    for number, line in enumerate(_WRITERS[kind](snapshot, info)):
+    for number, line in enumerate(_WRITERS[kind](documents)):
         file.write(line)
         if number % _STEP == 0:
             yield number
@@ -118,36 +152,28 @@ def _target(task: Export) -> Iterator[BinaryIO]:
             draft.unlink(missing_ok=True)
 
 
-def _documents(
-    snapshot: Snapshot, info: CollectionInfo
-) -> Iterator[tuple[str, dict[str, object]]]:
-    for _, record in snapshot.scan(info):
-        yield record_id(record), decode_document(record_body(record))
-
-
-def _json_lines(snapshot: Snapshot, info: CollectionInfo) -> Iterator[bytes]:
-    encode, types = msgspec.json.Encoder().encode, info.definition.fields
-    for document_id, fields in _documents(snapshot, info):
+def _json_lines(documents: Documents) -> Iterator[bytes]:
+    encode, types = msgspec.json.Encoder().encode, documents.definition.fields
+    for document_id, fields in documents:
         yield encode({"id": document_id, **to_json(fields, types)}) + b"\n"
 
 
-def _json_array(snapshot: Snapshot, info: CollectionInfo) -> Iterator[bytes]:
+def _json_array(documents: Documents) -> Iterator[bytes]:
     before = b"[\n"
-    for line in _json_lines(snapshot, info):
+    for line in _json_lines(documents):
         yield before + line[:-1]
         before = b",\n"
     yield b"\n]\n" if before == b",\n" else b"[]\n"
 
 
-def _csv(snapshot: Snapshot, info: CollectionInfo) -> Iterator[bytes]:
-    types = {name: field.field_type for name, field in info.definition.fields.items()}
-    columns = list(types)
-    if info.definition.open:
-        columns += _further_columns(snapshot, info, set(types))
+def _csv(documents: Documents) -> Iterator[bytes]:
+    declared = documents.definition.fields
+    types = {name: field.field_type for name, field in declared.items()}
+    columns = [*types, *_further_columns(documents)]
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["id", *columns])
-    for document_id, fields in _documents(snapshot, info):
+    for document_id, fields in documents:
         cells = [to_cell(fields.get(name), types.get(name)) for name in columns]
         writer.writerow([document_id, *cells])
         yield _taken(buffer)
@@ -161,17 +187,18 @@ def _taken(buffer: io.StringIO) -> bytes:
     return text.encode()
 
 
-def _further_columns(
-    snapshot: Snapshot, info: CollectionInfo, known: set[str]
-) -> list[str]:
+def _further_columns(documents: Documents) -> list[str]:
     """The undeclared fields that documents have; reads them all once more."""
+    definition = documents.definition
+    if not definition.open:
+        return []
     found: dict[str, None] = {}
-    for _, fields in _documents(snapshot, info):
-        for name in fields.keys() - known:
+    for _, fields in documents:
+        for name in fields.keys() - definition.fields.keys():
             found[name] = None
         if len(found) > _MAX_COLUMNS:
             raise LimitExceededError(
-                f"the documents of {info.name} have more than {_MAX_COLUMNS:,} "
+                f"the documents of {definition.name} have more than {_MAX_COLUMNS:,} "
                 "different fields: a table cannot show them, use jsonl"
             )
     return sorted(found)

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import threading
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -170,6 +171,25 @@ def test_transactions_read_what_they_write_and_conflict(served: Served, people: 
             assert served.db.get_document(people, "a")["age"] == 50
 
     trio.run(main)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_files_are_exported_and_imported_from_elsewhere(
+    served: Served, tmp_path: Path, kind: str
+):
+    served.db.new_collection(f"out_{kind}", {"n": FieldType.INT}, open=True)
+    served.db.new_collection(f"in_{kind}", {"n": FieldType.INT}, open=True)
+    documents = [{"id": f"{n:04}", "n": n, "more": n % 7} for n in range(1500)]
+    served.db.insert_many(f"out_{kind}", documents)
+    file = tmp_path / f"file.{kind}"
+    with served.connect_blocking() as db:
+        report = db.export_collection(f"out_{kind}", file, format=kind)
+        assert (report.documents, report.lsn > 0) == (1500, True)
+        with pytest.raises(UsageError, match="exists already"):
+            db.export_collection(f"out_{kind}", file, format=kind)
+        assert db.import_collection(f"in_{kind}", file).documents == 1500
+        found = db.query(f"in_{kind}").order_by("n").collect()
+    assert [each.to_dict() for each in found] == documents
 
 
 # ------------------------------------------------------------------ who is let in
