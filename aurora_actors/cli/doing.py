@@ -12,7 +12,7 @@ import msgspec
 
 from aurora_actors import blocking
 from aurora_actors.cli.looking import DAMAGED, existing, finding_lines
-from aurora_actors.cli.opening import opened
+from aurora_actors.cli.opening import is_elsewhere, opened
 from aurora_actors.cli.output import Output, pairs, size_text
 from aurora_actors.client.importing import ImportReport
 from aurora_actors.client.maintenance import run_task_blocking
@@ -116,6 +116,8 @@ def export(given: argparse.Namespace, output: Output) -> int:
     """Write a collection to a file or to the standard output."""
     to_stdout = given.file == _STANDARD
     kind = given.format or Path(given.file).suffix.lstrip(".").lower() or "jsonl"
+    if is_elsewhere(given.path):
+        return _export_from_elsewhere(given, kind, output)
     task = Export(
         path=str(existing(given.path)),
         collection=given.collection,
@@ -125,11 +127,30 @@ def export(given: argparse.Namespace, output: Output) -> int:
         fd=1 if to_stdout else None,
     )
     if to_stdout:
-        report = _export_to_stdout(task, output)
+        _export_to_stdout(task, output)
     else:
         report = run_task_blocking(task, ExportReport, None, output.progress)
-        line = f"{report.documents:,} documents, {size_text(report.bytes)}"
-        output.result(report, [f"{line}, at LSN {report.lsn}: {report.path}"])
+        _show_export(report, output)
+    return 0
+
+
+def _show_export(report: ExportReport, output: Output) -> None:
+    line = f"{report.documents:,} documents, {size_text(report.bytes)}"
+    output.result(report, [f"{line}, at LSN {report.lsn}: {report.path}"])
+
+
+def _export_from_elsewhere(given: argparse.Namespace, kind: str, output: Output) -> int:
+    if given.file == _STANDARD:
+        raise UsageError("name a file for what comes from elsewhere")
+    with opened(given.path) as db:
+        report = db.export_collection(
+            given.collection,
+            given.file,
+            format="jsonl" if kind == "ndjson" else kind,
+            overwrite=given.overwrite,
+            progress=output.progress,
+        )
+    _show_export(report, output)
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from aurora_actors import blocking
 from aurora_actors.errors import UnavailableError, UsageError
 
-__all__ = ["existing", "opened"]
+__all__ = ["existing", "is_elsewhere", "opened"]
 
 _SCHEME: Final = "tls+tcp:"
 _TOKEN: Final = "AURORA_TOKEN"  # noqa: S105 - the name of a variable
@@ -21,11 +21,19 @@ def existing(text: str) -> Path:
 
     Raises:
         UnavailableError: there is no database.
+        UsageError: it is elsewhere.
     """
+    if text.startswith(_SCHEME):
+        raise UsageError("this needs the database's files: run it on its machine")
     path = Path(text).expanduser().absolute()
     if not (path / "checkpoint").exists() and not any(path.glob("data*.mdb")):
         raise UnavailableError(f"there is no database at {path}", path=str(path))
     return path
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether ``name`` is the address of a database on another machine."""
+    return name.startswith(_SCHEME)
 
 
 def opened(name: str) -> blocking.Aurora:

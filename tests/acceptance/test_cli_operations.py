@@ -134,6 +134,10 @@ def test_a_database_elsewhere_is_named_by_its_address(served: Served):
     environment = {"AURORA_TOKEN": served.token, "AURORA_CA": served.made.certificate}
     assert "users" in aurora("schema", served.url, **environment)
     assert "AURORA_TOKEN" in aurora("schema", served.url, code=2, AURORA_TOKEN="")
+    file = Path(served.db.config.path) / "users.csv"
+    assert "documents" in aurora("export", served.url, "users", file, **environment)
+    refused = aurora("backup", served.url, file, code=2, **environment)
+    assert "on its machine" in refused
     looked = aurora("top", served.url, "--count", "1", "--json", **environment)
     assert json.loads(looked)["lsn"]
 
