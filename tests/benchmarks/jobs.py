@@ -241,17 +241,19 @@ def table(rows: list[Row]) -> list[str]:
 
 def measured(directory: Path, sizes: Sizes) -> list[str]:
     """All tables."""
+    load = os.getloadavg()[0]
     rows = [ours(directory, sizes), with_many_waiting(directory, sizes)]
-    absent = "" if sizes is FULL else "; quick"
+    absent = "" if sizes.jobs == FULL.jobs else "; quick"
     with redis_server(directory) as url:
         if url is None:
             absent += "; no Redis here"
         rows += [theirs(peer, sizes) for peer in peers(directory, url)]
     gain = scaling(directory, sizes)
     python = f"Python {platform.python_version()}"
+    busy = f"a load of {load:.0f} before"
     more = f"{gain:.2f} times as many a second with two processes as with one"
     return [
-        f"{os.cpu_count()} cores, {python}, {WORKERS} workers each{absent}.",
+        f"{os.cpu_count()} cores, {python}, {WORKERS} workers each; {busy}{absent}.",
         "",
         *table(rows),
         "",
@@ -276,10 +278,14 @@ def main() -> None:
     """Measure, and print or write what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small numbers")
+    parser.add_argument("--waiting", type=int, help="so many, instead of a million")
     parser.add_argument("--write", action="store_true", help="to docs/benchmarks.md")
     given = parser.parse_args()
+    sizes = QUICK if given.quick else FULL
+    if given.waiting is not None:
+        sizes = sizes._replace(waiting=given.waiting)
     with tempfile.TemporaryDirectory(prefix="aurora-bench-") as name:
-        lines = measured(Path(name), QUICK if given.quick else FULL)
+        lines = measured(Path(name), sizes)
     print("\n".join(lines))
     if given.write:
         PAGE.write_text(put(PAGE.read_text(), "jobs", lines))
