@@ -15,6 +15,7 @@ from uuid import UUID
 from aurora_actors.client.document import Document, document_with_id
 from aurora_actors.errors import ValidationError
 from aurora_actors.indexing.keys import is_truncated, value_key
+from aurora_actors.indexing.layout import COMPLETE, Shape
 from aurora_actors.indexing.reader import IndexReader, IndexSnapshot
 from aurora_actors.messages.query import QuerySpec
 from aurora_actors.query.execute import run_query
@@ -79,10 +80,14 @@ class Lookup:
         if index is None:
             return {}
         with index:
-            states = dict.fromkeys(index.progress(collection), (False, False, 0))
-            for found in index.indexes(collection):
-                states[found.fields] = (True, found.is_bitmaps, found.entries)
-            return states
+            return {
+                fields: (
+                    found.cursor == COMPLETE,
+                    found.shape is Shape.BITMAPS,
+                    found.entries,
+                )
+                for fields, found in index.progress(collection).items()
+            }
 
     def find(
         self,

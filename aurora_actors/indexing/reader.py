@@ -270,10 +270,10 @@ class IndexSnapshot:
             known[collection] = found
         return known[collection]
 
-    def progress(self, collection: int) -> dict[tuple[str, ...], int]:
-        """How far each index of a collection is: its fields, and its cursor."""
+    def progress(self, collection: int) -> dict[tuple[str, ...], Progress]:
+        """How far each index of a collection is, complete or not, by its fields."""
         return {
-            part.fields: read_progress(self._txn, self._tables.meta, part.number).cursor
+            part.fields: read_progress(self._txn, self._tables.meta, part.number)
             for part in self._parts.get(collection, ())
             if part.kind is PartKind.INDEX
         }
