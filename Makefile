@@ -40,7 +40,7 @@ simulate: setup        ## whole trees on a virtual clock: make simulate SEED=1 R
 	@PYTHONPATH=tests $(BIN)/python tests/simulation/simulate.py --seed $(or $(SEED),1) --rounds $(or $(ROUNDS),1000)
 
 bench: setup           ## measure; prints ratios against the machine's own limits
-	@$(BIN)/python tests/benchmarks/run.py
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/run.py
 
 docs: setup            ## make the site (build/site), strictly; run every code sample
 	@$(BIN)/python tests/docs_pages.py
