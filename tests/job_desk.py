@@ -39,8 +39,13 @@ class JobDesk:
     """One engine, its clocks, and what its workers have been given."""
 
     def __init__(self, path: Path, **settings: float) -> None:
+        limits = {
+            name: settings.pop(name)
+            for name in ("max_document_bytes",)
+            if name in settings
+        }
         jobs = msgspec.convert({"unknown_handler_s": 0.0, **settings}, JobsConfig)
-        self.config = AuroraConfig(db_path=str(path), jobs=jobs)
+        self.config = AuroraConfig(db_path=str(path), jobs=jobs, **limits)  # type: ignore[arg-type]
         self.mono = 1000.0
         self.wall = START
         self._number = self._tree = 0

@@ -21,7 +21,7 @@ from aurora_actors.errors import (
     UsageError,
 )
 from aurora_actors.messages.base import Message
-from aurora_actors.messages.jobs import JOB_PARTS, JOBS, QUEUES
+from aurora_actors.messages.jobs import JOB_PARTS, JOBS, QUEUES, EnqueueJobs
 from aurora_actors.messages.schedules import SCHEDULE_PARTS, SCHEDULES
 from aurora_actors.messages.storage import (
     ChangeMatching,
@@ -83,6 +83,7 @@ class Operations:
         self._compile = compile_predicate
         self._inserts = Inserts(config, synced=self._synced)
         self.insert_run = self._inserts.insert_run
+        self._jobs: JobChanges | None = None
         self._apply: dict[type, Callable[[WriteSet, Any], Message]] = {
             InsertDocuments: self._inserts.insert,
             UpdateDocument: self._update,
@@ -101,7 +102,24 @@ class Operations:
         insert_all = self._inserts.insert_all
         jobs = JobChanges(config, around, insert_all, synced=self._synced)
         self._apply.update(dict.fromkeys((*JOB_PARTS, *SCHEDULE_PARTS), jobs.apply))
+        self._jobs = jobs
         return jobs
+
+    def run_together(
+        self, batch: WriteSet, requests: Sequence[Operation]
+    ) -> Sequence[Message] | None:
+        """Apply a run of requests of one kind together; see ``Inserts.insert_run``.
+
+        Raises:
+            AuroraError: as for one of them; the caller undoes what has changed.
+        """
+        inserts = [each for each in requests if isinstance(each, InsertDocuments)]
+        if inserts:
+            return self.insert_run(batch, inserts)
+        enqueued = [each for each in requests if isinstance(each, EnqueueJobs)]
+        if self._jobs is None or len(enqueued) < len(requests):
+            return None
+        return self._jobs.enqueue_run(batch, enqueued, self.insert_run)
 
     def apply(self, batch: WriteSet, request: Operation) -> Message:
         """Apply ``request``; when it raises, ``batch`` is as it was before.

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from aurora_actors.errors import AuroraError
 from aurora_actors.messages.base import Failure, Message
+from aurora_actors.messages.jobs import EnqueueJobs
 from aurora_actors.messages.storage import (
     ChangeMatching,
     Commit,
@@ -30,6 +31,7 @@ __all__ = ["ACTOR", "RequestRunner", "StorageCall"]
 
 _log = logging.getLogger(__name__)
 _STATEMENTS: Final = (ChangeMatching, Commit)
+_TOGETHER: Final = frozenset({InsertDocuments, EnqueueJobs})
 
 ACTOR: Final = "storage"
 
@@ -129,17 +131,22 @@ class RequestRunner:
 
     # -------------------------------------------------------------- runs of inserts
     def _end_of_run(self, calls: Sequence[StorageCall], start: int) -> int:
-        """Where the run of new inserts into one collection that starts here ends."""
+        """Where the run of new requests that can be applied together ends.
+
+        Such are inserts into one collection, and enqueueings.
+        """
         first = calls[start].request
-        if type(first) is not InsertDocuments or first.collection in GUARDED:
+        kind = type(first)
+        collection = getattr(first, "collection", None)
+        if kind not in _TOGETHER or collection in GUARDED:
             return start
         seen: set[tuple[str, int]] = set()
         find = self._outcomes.find
         for at in range(start, len(calls)):
             client, request_id, _, request = calls[at]
             if (
-                type(request) is not InsertDocuments
-                or request.collection != first.collection
+                type(request) is not kind
+                or getattr(request, "collection", None) != collection
             ):
                 return at
             if request_id:
@@ -178,12 +185,10 @@ class RequestRunner:
     def _insert_together(
         self, batch: WriteSet, calls: Sequence[StorageCall]
     ) -> Sequence[Message] | None:
-        requests = [
-            call.request for call in calls if isinstance(call.request, InsertDocuments)
-        ]
+        requests = [call.request for call in calls]
         point = batch.savepoint()
         try:
-            return self._operations.insert_run(batch, requests)
+            return self._operations.run_together(batch, requests)
         except Exception:  # noqa: BLE001 - shows again when they are applied one by one
             batch.rollback(point)
             return None

@@ -6,13 +6,13 @@ the log has only those, so that its replay needs neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from aurora_actors.config import AuroraConfig
-from aurora_actors.errors import ConflictError, UsageError
+from aurora_actors.errors import ConflictError, LimitExceededError, UsageError
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.jobs import (
     JOBS,
@@ -24,6 +24,7 @@ from aurora_actors.messages.jobs import (
     JobsEnqueued,
     JobsFinished,
     LimitQueue,
+    NewJob,
     OutcomeKind,
     PauseQueue,
     PurgeJobs,
@@ -43,7 +44,12 @@ from aurora_actors.storage.jobs.document import (
     to_micros,
 )
 from aurora_actors.storage.jobs.ending import Endings
-from aurora_actors.storage.jobs.enqueueing import InsertAll, enqueue
+from aurora_actors.storage.jobs.enqueueing import (
+    InsertAll,
+    InsertRun,
+    enqueue,
+    enqueue_run,
+)
 from aurora_actors.storage.jobs.index import (
     EXPIRES,
     NO_KEYS,
@@ -113,6 +119,7 @@ class JobChanges:
         self._chance = around.chance
         self._insert_all = insert_all
         self._synced = synced
+        self._max_bytes = config.max_document_bytes
         jobs = config.jobs
         self._retention = Retention(jobs.retention_s, jobs.dead_letter_retention_s)
         self._apply: dict[type, Callable[[WriteSet, Any], Message]] = {
@@ -154,13 +161,42 @@ class JobChanges:
             batch.note(self._desk.held, found.id, None)
 
     # -------------------------------------------------------------- enqueueing
+    def _check_sizes(self, jobs: Iterable[NewJob]) -> None:
+        for job in jobs:
+            if len(job.payload) > self._max_bytes:
+                raise LimitExceededError(
+                    f"a payload of {len(job.payload):,} bytes; max_document_bytes is "
+                    f"{self._max_bytes:,}",
+                    limit="max_document_bytes",
+                )
+
     def _enqueue(self, batch: WriteSet, request: EnqueueJobs) -> JobsEnqueued:
+        self._check_sizes(request.jobs)
         start = batch.lsn
         ids, created = enqueue(
             batch, request, self._now(), self._retention, self._insert_all
         )
         lsn = batch.lsn if batch.lsn > start else 0
         return JobsEnqueued(ids=ids, created=created, lsn=lsn, synced=self._synced)
+
+    def enqueue_run(
+        self, batch: WriteSet, requests: Sequence[EnqueueJobs], insert_run: InsertRun
+    ) -> list[Message] | None:
+        """Enqueue the jobs of several requests together, if that can be done."""
+        for request in requests:
+            self._check_sizes(request.jobs)
+        written = enqueue_run(batch, requests, self._now(), self._retention, insert_run)
+        if written is None:
+            return None
+        return [
+            JobsEnqueued(
+                ids=[job.id for job in request.jobs],
+                created=len(request.jobs),
+                lsn=each.lsn,
+                synced=self._synced,
+            )
+            for request, each in zip(requests, written, strict=True)
+        ]
 
     # -------------------------------------------------------------- workers
     def _finish(self, batch: WriteSet, request: FinishJobs) -> JobsFinished:
@@ -207,12 +243,25 @@ class JobChanges:
             return _was_recorded(batch, worker, outcome)
         job, row = job_of(record), held.row
         before = running_keys(row, job)
+        if len(outcome.result) > self._max_bytes:
+            outcome = self._too_large(outcome)
         end_attempt(job, outcome, now, self._chance(), self._retention)
         if job.status in ENDED:
             endings.add(job)
         writes.add(row, record, outcome.id, job, before, keys_of(row, job))
         batch.note(self._desk.held, outcome.id, None)
         return True
+
+    def _too_large(self, outcome: JobOutcome) -> JobOutcome:
+        """A result that no document can hold is no result."""
+        return JobOutcome(
+            id=outcome.id,
+            attempt=outcome.attempt,
+            kind=OutcomeKind.DEAD,
+            error_type="UnserialisableResult",
+            error=f"what the handler returned has {len(outcome.result):,} bytes; "
+            f"max_document_bytes is {self._max_bytes:,}",
+        )
 
     def _report(self, batch: WriteSet, request: ReportProgress) -> Written:
         start, changed = batch.lsn, 0

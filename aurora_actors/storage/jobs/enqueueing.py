@@ -11,6 +11,7 @@ import msgspec
 
 from aurora_actors.errors import ConflictError, NotFoundError, ValidationError
 from aurora_actors.messages.jobs import JOBS, EnqueueJobs, NewJob
+from aurora_actors.messages.storage import InsertDocuments, Written
 from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.jobs.document import (
     CANCELLED,
@@ -26,10 +27,13 @@ from aurora_actors.storage.jobs.machine import Retention, cancel
 from aurora_actors.storage.jobs.rows import FoundJob, find_job, own_collection, put_job
 from aurora_actors.storage.writeset import WriteSet
 
-__all__ = ["InsertAll", "check_new_job", "enqueue"]
+__all__ = ["InsertAll", "InsertRun", "check_new_job", "enqueue", "enqueue_run"]
 
 InsertAll = Callable[[WriteSet, Collection, Sequence[str], Sequence[bytes]], object]
 """Inserts documents with all checks; see ``storage.insertion``."""
+
+InsertRun = Callable[[WriteSet, Sequence[InsertDocuments]], Sequence[Written] | None]
+"""Inserts the documents of several requests; see ``storage.insertion``."""
 
 _LONGEST_NAME: Final = 128
 _LONGEST_KEY: Final = 1_000
@@ -58,6 +62,35 @@ def enqueue(
     ids = [work.take(new, exact=request.exact) for new in request.jobs]
     work.write(insert_all)
     return ids, len(work.made)
+
+
+def enqueue_run(
+    batch: WriteSet,
+    requests: Sequence[EnqueueJobs],
+    now: datetime,
+    retention: Retention,
+    insert_run: InsertRun,
+) -> Sequence[Written] | None:
+    """Enqueue the jobs of several requests together.
+
+    Returns:
+        What became of each; ``None``, and nothing has changed, when one of them needs
+        a look of its own.
+
+    Raises:
+        ValidationError: a job makes no sense; the caller finds out whose.
+    """
+    jobs = [job for request in requests for job in request.jobs]
+    if (
+        JOBS not in batch.catalog.by_name
+        or any(request.exact or not request.jobs for request in requests)
+        or any(job.unique_key or job.after for job in jobs)
+    ):
+        return None
+    work = _Enqueueing(batch, now, retention)
+    for job in jobs:
+        work.take(job, exact=False)
+    return work.write_run([len(request.jobs) for request in requests], insert_run)
 
 
 class _Enqueueing:
@@ -170,10 +203,41 @@ class _Enqueueing:
         first_row = batch.catalog.counters[collection.id].next_row
         bodies = [encode_job(job) for job in self.made.values()]
         insert_all(batch, collection, list(self.made), bodies)
-        for row, job in enumerate(self.made.values(), first_row):
-            batch.index_job(row, NO_KEYS, keys_of(row, job))
+        self._index(first_row)
         for found in self._waited_for.values():
             put_job(batch, collection, found.row, found.record, found.job, found.keys)
+
+    def write_run(
+        self, counts: Sequence[int], insert_run: InsertRun
+    ) -> Sequence[Written] | None:
+        """Write the new jobs of several requests, which wait for none."""
+        batch, ids = self._batch, list(self.made)
+        first_row = batch.catalog.counters[self._collection.id].next_row
+        bodies = [encode_job(job) for job in self.made.values()]
+        requests, at = [], 0
+        for count in counts:
+            part = slice(at, at + count)
+            requests.append(
+                InsertDocuments(collection=JOBS, ids=ids[part], documents=bodies[part])
+            )
+            at += count
+        written = insert_run(batch, requests)
+        if written is not None:
+            self._index(first_row)
+        return written
+
+    def _index(self, first_row: int) -> None:
+        places: dict[bytes, bytes | None] = {}
+        counts: dict[bytes, int] = {}
+        for row, job in enumerate(self.made.values(), first_row):
+            keys = keys_of(row, job)
+            if keys.unique:
+                self._batch.index_job(row, NO_KEYS, keys)
+                continue
+            if keys.place:
+                places[keys.place] = b""
+            counts[keys.counter] = counts.get(keys.counter, 0) + 1
+        self._batch.index_jobs(places, counts)
 
 
 def _has_ended(job: JobDocument) -> bool:

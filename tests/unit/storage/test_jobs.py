@@ -28,6 +28,7 @@ from aurora_actors.messages.jobs import (
     RetryJobs,
 )
 from aurora_actors.schema.values import encode_value
+from aurora_actors.storage.engine import StorageCall
 from aurora_actors.storage.jobs.document import decode_job
 
 
@@ -357,3 +358,60 @@ def test_jobs_that_make_no_sense_are_refused_and_change_nothing(desk: JobDesk):
         assert isinstance(refused, Failure), path
         assert refused.context["path"] == path
     assert desk.statuses() == {}
+
+
+def test_enqueueings_that_come_together_have_each_their_own_outcome(desk: JobDesk):
+    desk.put("first")
+    new = [
+        NewJob(id="a", job_type="t", payload=b""),
+        NewJob(id="bad", job_type="", payload=b""),
+        NewJob(id="b", job_type="t", payload=b"", unique_key="k"),
+        NewJob(id="c", job_type="t", payload=b"", unique_key="k"),
+        NewJob(id="first", job_type="t", payload=b""),
+        NewJob(id="d", job_type="t", payload=b"", after=["a"]),
+    ]
+    calls = [
+        StorageCall(f"d-{n}", 1, 0, EnqueueJobs(jobs=[job]))
+        for n, job in enumerate(new)
+    ]
+    replies = desk.engine.execute(calls)
+    assert [getattr(each, "ids", None) for each in replies] == [
+        ["a"],
+        None,
+        ["b"],
+        ["b"],
+        None,
+        ["d"],
+    ]
+    assert set(desk.statuses()) == {"first", "a", "b", "d"}
+    assert desk.engine.execute(calls) == replies, "each once, however often it is sent"
+    many = [
+        StorageCall("c-9", n, 0, EnqueueJobs(jobs=jobs(n, n % 3 + 1)))
+        for n in range(1, 30)
+    ]
+    lsns = [getattr(each, "lsn", 0) for each in desk.engine.execute(many)]
+    assert lsns == sorted(set(lsns))
+    desk.restart()
+    assert len(desk.statuses()) == 4 + sum(n % 3 + 1 for n in range(1, 30))
+
+
+def jobs(number: int, count: int) -> list[NewJob]:
+    """Some plain jobs."""
+    return [
+        NewJob(id=f"m{number}-{n}", job_type="t", payload=b"") for n in range(count)
+    ]
+
+
+def test_what_no_document_can_hold_is_neither_payload_nor_result(tmp_path: Path):
+    desk = JobDesk(tmp_path / "db", max_document_bytes=1000)
+    large = encode_value({"text": "x" * 1000})
+    refused = desk.ask(EnqueueJobs(jobs=[NewJob(id="x", job_type="t", payload=large)]))
+    assert isinstance(refused, Failure)
+    assert refused.context["limit"] == "max_document_bytes"
+    desk.put("one")
+    desk.take("w")
+    assert desk.finish("w", ["one"], result=large) == [True]
+    job = desk.job("one")
+    assert (job.status, job.attempt) == ("dead_letter", 1)
+    assert "max_document_bytes" in (job.error or "")
+    desk.close()
