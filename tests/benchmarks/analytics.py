@@ -5,6 +5,7 @@ with ``--write`` puts them there. The questions about flights are those of
 ``tests/flights.py``; the others are asked of made-up users, of which there are 100,000
 and a million. All three databases answer the same question in turn, from one process,
 with all results as Python values; SQLite has typed columns, the same indexes, and WAL.
+``ROUNDS=n`` asks n times, of which the median counts.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from aurora_actors import Avg, Count, Max, Min, Sum, blocking, field
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- {} -->", "<!-- end of {} -->"
-ROUNDS = 15
+ROUNDS = int(os.environ.get("ROUNDS", "15"))
 
 Ask = Callable[[], object]
 Columns = dict[str, str]
