@@ -77,7 +77,9 @@ class Joiner:
     def steps(self) -> list[PlanStep]:
         """What the look-ups have done, for the plan."""
         return [
-            PlanStep(f"{name} by {spent.access}", spent.rows, spent.seconds * 1000)
+            PlanStep(
+                f"{name} by {spent.access}", spent.rows, round(spent.seconds * 1000, 3)
+            )
             for name, spent in self._spent.items()
         ]
 
