@@ -197,7 +197,7 @@ def show(seen: Counter[str]) -> None:
 
 
 def test_damage_is_noticed(original, tmp_path):
-    show(tries(original, tmp_path, seed=1, count=40))
+    show(tries(original, tmp_path, seed=1, count=24))
 
 
 @pytest.mark.slow

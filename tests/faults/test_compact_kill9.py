@@ -93,7 +93,7 @@ def rounds(path, seed: int, count: int) -> None:
 
 
 def test_compactions_survive_kills(tmp_path):
-    rounds(tmp_path / "killed.db", seed=1, count=8)
+    rounds(tmp_path / "killed.db", seed=1, count=5)
 
 
 @pytest.mark.slow

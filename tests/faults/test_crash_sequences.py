@@ -192,7 +192,7 @@ def cases(mode: DurabilityMode) -> Iterator[Case]:
 def test_a_crash_at_some_steps_of_some_sequences(tmp_path: Path) -> None:
     sequences = Sequences(tmp_path)
     every = [case for mode in DurabilityMode for case in cases(mode)]
-    for case in random.Random(first_seed()).sample(every, 60):
+    for case in random.Random(first_seed()).sample(every, 30):
         sequences.run(case)
 
 

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.faults]
 
 
 def test_nothing_answered_is_lost_whoever_is_killed(tmp_path: Path) -> None:
-    Trees(tmp_path, first_seed(), rounds_each=3).run(6)
+    Trees(tmp_path, first_seed(), rounds_each=3).run(5)
 
 
 @pytest.mark.slow

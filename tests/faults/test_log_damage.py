@@ -142,7 +142,7 @@ def damage_everywhere(directory: Path, mode: DurabilityMode, step: int) -> str:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_log_damaged_at_some_bytes(tmp_path: Path, mode: DurabilityMode) -> None:
-    damage_everywhere(tmp_path, mode, step=47)
+    damage_everywhere(tmp_path, mode, step=79)
 
 
 @pytest.mark.slow

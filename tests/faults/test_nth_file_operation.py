@@ -304,7 +304,7 @@ def small_segments(monkeypatch):
 def test_a_fault_at_some_file_operations(tmp_path: Path) -> None:
     for mode, (at, fault) in zip(
         itertools.cycle(MODES),
-        itertools.product(range(3, 100, 12), FAULTS.values()),
+        itertools.product(range(3, 100, 19), FAULTS.values()),
         strict=False,
     ):
         live(tmp_path / "a.db", mode, at, fault)

@@ -29,7 +29,7 @@ def simulate_all(seeds: range, faults: Faults | None = None) -> int:
 
 
 def test_no_history_breaks_a_promise() -> None:
-    storage_crashes = simulate_all(range(FIRST, FIRST + 40))
+    storage_crashes = simulate_all(range(FIRST, FIRST + 20))
     assert storage_crashes > 20, "the histories have become too tame to mean anything"
 
 
