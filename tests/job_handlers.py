@@ -140,6 +140,12 @@ def work(context: JobContext) -> str:
     return "stopped"
 
 
+@job("read")
+def read(context: JobContext) -> object:
+    """Read the payload from the context."""
+    return context.job.payload["text"]
+
+
 def unmarked(_context: JobContext, n: int = 0) -> int:
     """Have no decorator."""
     return -n

@@ -112,7 +112,8 @@ def job(
 ) -> Callable[[Callable[P, R]], JobFunction[P, R]]:
     """Mark a function of an importable module as the handler of a type of jobs.
 
-    It is called as ``function(context, **payload)`` and runs at least once: when its
+    It is called as ``function(context, **payload)``, or with the context alone if that is
+    all it takes (``context.job.payload`` has the rest). It runs at least once: when its
     process dies, or it takes longer than ``timeout_s``, it is run again. What it returns
     is the job's result and has to be a value that a document can hold.
 

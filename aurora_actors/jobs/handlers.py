@@ -19,11 +19,19 @@ __all__ = ["Handler", "check_allowed", "load_handlers"]
 
 
 class Handler(NamedTuple):
-    """What runs the jobs of one type."""
+    """What runs the jobs of one type.
+
+    Attributes:
+        job_type: The type.
+        function: The function.
+        runtime: Where it runs.
+        takes_payload: It is given the payload as arguments, not the context alone.
+    """
 
     job_type: str
     function: Callable[..., object]
     runtime: Runtime
+    takes_payload: bool = True
 
 
 def check_allowed(paths: Sequence[str], allowed: Sequence[str]) -> None:
@@ -110,7 +118,17 @@ def _marked(module: ModuleType, path: str) -> list[Handler]:
 
 
 def _of_function(function: JobFunction[..., object]) -> Handler:
-    return Handler(function.job_type, function.function, function.runtime)
+    return _described(function.job_type, function.function, function.runtime)
+
+
+def _described(
+    job_type: str, function: Callable[..., object], runtime: Runtime
+) -> Handler:
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError:  # of a function in C, which does not say
+        return Handler(job_type, function, runtime)
+    return Handler(job_type, function, runtime, len(parameters) != 1)
 
 
 def _handler(path: str, job_type: str | None) -> Handler:
@@ -123,4 +141,4 @@ def _handler(path: str, job_type: str | None) -> Handler:
         return handler if job_type is None else handler._replace(job_type=job_type)
     if not callable(value) or inspect.isclass(value):
         raise ConfigError(f"{path} is no function")
-    return Handler(job_type or attributes, value, runtime_of(value))
+    return _described(job_type or attributes, value, runtime_of(value))

@@ -126,7 +126,10 @@ class Run:
 
     def call(self) -> Any:  # noqa: ANN401 - whatever the handler returns
         """Call the handler; an async one returns its coroutine."""
-        return self.handler.function(self.context, **self.payload)
+        handler = self.handler
+        if handler.takes_payload:
+            return handler.function(self.context, **self.payload)
+        return handler.function(self.context)
 
     # -------------------------------------------------------------- outcomes
     def returned(self, value: object) -> None:

@@ -76,6 +76,7 @@ async def test_handlers_of_every_kind_run_and_their_results_are_kept(db: Aurora)
         "database": "aurora_actors.blocking",
         "attempt": 1,
     }
+    assert await db.wait_job(await db.enqueue_job(Job("read", {"text": "x"}))) == "x"
     one = await db.enqueue_job(Job("under_asyncio"))
     assert str(await db.wait_job(one)).startswith("asyncio")
     two = await db.enqueue_job(Job("under_trio"))
@@ -228,28 +229,27 @@ async def test_jobs_can_be_listed_queried_and_purged(tmp_path: Path):
             await db.enqueue_job(Job("a", run_at="tomorrow"))  # type: ignore[arg-type]
 
 
-async def test_a_pool_says_what_is_wrong_with_its_handlers(tmp_path: Path):
-    path = tmp_path / "j.db"
-    async with Aurora.open(path, query_executors=1) as db:
-        for handlers, reason in (
-            ("no_such_module_here", "No module named"),
-            ("support", "no function marked"),
-            ("job_handlers:nobody", "no function"),
-            ("__main__", "script"),
-        ):
-            with pytest.raises(ConfigError, match=reason):
-                await db.start_pool("p", handlers=handlers)
-        with pytest.raises(ConfigError, match="pool"):
-            await db.start_pool("Not a name", handlers="job_handlers")
-        with pytest.raises(UsageError, match="start it first"):
-            await db.scale_pool("q", 2)
-        names = [actor.name for actor in (await db.status()).actors]
-        assert not [name for name in names if name.startswith("worker_pool")]
-        types = await db.start_pool("p", handlers={"neg": "job_handlers:unmarked"})
-        assert types == ["neg"]
-        assert await db.wait_job(await db.enqueue_job(Job("neg", {"n": 3}))) == -3
-        with pytest.raises(UsageError, match="other settings"):
-            await db.start_pool("p", handlers="job_handlers")
+async def test_a_pool_says_what_is_wrong_with_its_handlers(db: Aurora):
+    for handlers, reason in (
+        ("no_such_module_here", "No module named"),
+        ("support", "no function marked"),
+        ("job_handlers:nobody", "no function"),
+        ("__main__", "script"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            await db.start_pool("p", handlers=handlers)
+    with pytest.raises(ConfigError, match="pool"):
+        await db.start_pool("Not a name", handlers="job_handlers")
+    with pytest.raises(UsageError, match="start it first"):
+        await db.scale_pool("q", 2)
+    names = [actor.name for actor in (await db.status()).actors]
+    assert not [name for name in names if name.startswith("worker_pool-p-")]
+    types = await db.start_pool("p", handlers={"neg": "job_handlers:unmarked"})
+    assert types == ["neg"]
+    assert await db.wait_job(await db.enqueue_job(Job("neg", {"n": 3}))) == -3
+    with pytest.raises(UsageError, match="other settings"):
+        await db.start_pool("p", handlers="job_handlers")
+    await db.stop_pool("p")
 
 
 async def test_pools_are_scaled_and_stopped_without_losing_jobs(db: Aurora):
@@ -292,12 +292,11 @@ async def test_a_worker_system_has_a_queue_of_its_own(tmp_path: Path):
     no_process_left(tmp_path / "w.db")
 
 
-def test_threads_have_the_same_methods(tmp_path: Path):
-    with blocking.open(tmp_path / "j.db", query_executors=1) as db:
-        db.start_pool("all", handlers="job_handlers")
+def test_threads_have_the_same_methods(shared: Path):
+    with blocking.open(shared) as db:
         job_id = job_handlers.add.enqueue(db, a=20, b=22)
         assert db.wait_job(job_id, timeout=20) == 42
         with db.transaction() as tx:
-            job_id = tx.enqueue_job(Job("add", {"a": 1}))
+            job_id = tx.enqueue_job(Job("add", {"a": 1}).with_queue("threads"))
         assert db.wait_job(job_id, timeout=20) == 2
-        assert [job.job_type for job in db.list_jobs()] == ["add", "add"]
+        assert [job.job_type for job in db.list_jobs(queue="threads")] == ["add"]

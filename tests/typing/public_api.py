@@ -27,6 +27,8 @@ from aurora_actors import (
     Job,
     JobContext,
     JobInfo,
+    JobPriority,
+    JobStatus,
     Plan,
     Push,
     Query,
@@ -190,3 +192,19 @@ async def job_testing(db: Aurora, local: blocking.Aurora) -> None:
         await clock.advance(days=1)
     with testing.fake_clock(local) as standing:
         assert_type(standing, testing.BlockingFakeClock)
+
+
+async def background_jobs(db: Aurora, local: blocking.Aurora, tx: Transaction) -> None:
+    job_id = await db.enqueue_job(Job("add", {"a": 1}).with_priority(JobPriority.HIGH))
+    assert_type(job_id, str)
+    assert_type(await add.enqueue(db, a=1), str)
+    assert_type(await add.enqueue(tx, a=1), str)
+    assert_type(add.enqueue(local, a=1), str)
+    assert_type(await db.enqueue_jobs([add.job(a=1)]), list[str])
+    assert_type(await db.enqueue_batch([], then=Job("x")), tuple[list[str], str | None])
+    assert_type(await db.wait_job(job_id, timeout=1.0), object)
+    assert_type(await db.get_job(job_id), JobInfo | None)
+    assert_type(local.list_jobs(status=JobStatus.FAILED), list[JobInfo])
+    assert_type((await db.job_stats()).pending, int)
+    assert_type(await db.start_pool("p", handlers=[add, "m:f"]), list[str])
+    assert_type(await db.cancel_job(job_id), bool)
