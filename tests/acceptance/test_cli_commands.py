@@ -105,7 +105,7 @@ def test_every_command_has_help_with_an_example():
     for verb in VERBS:
         assert f"\n    {verb.partition(' ')[0]}" in overview
         text = aurora(*verb.split(), "--help")
-        assert f"example:\n  aurora {verb} " in text
+        assert f"aurora {verb} " in text.partition("example:\n")[2]
         assert "exit codes:" in text
         assert "--json" in text
 
@@ -117,12 +117,13 @@ def test_wrong_usage_has_exit_code_2():
     aurora("export", "a", "b", "c", "--format", "xml", code=2)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "completion"])
 def test_no_command_makes_a_database_by_looking_at_it(verb, tmp_path):
     more = {
         "backup": ["out"],
         "export": ["users"],
         "import": ["users", "in.jsonl"],
+        "migrate": [str(ROOT / "tests/fixtures/aql/seed.aql")],
         "query": ["{ users }"],
         "token create": ["name"],
         "token revoke": ["name"],
