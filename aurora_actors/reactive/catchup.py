@@ -4,8 +4,8 @@ A :class:`CatchUp` is a job of the dispatcher. It reads the log once for all of 
 subscriptions, from the earliest place on, gives each what comes after its own, and lets
 them join the live feed at the moment it has reached its cursor. A subscription that
 runs out of credit drops out and stays a place in the log; that is how a slow consumer
-costs nothing. One that coalesces is told the difference instead, in batches of at most
-a chunk.
+costs nothing. One that coalesces is told the difference instead, in batches of a few
+megabytes at most.
 
 An ordered or limited query has a window, which is made for its place in the log first;
 it therefore catches up alone.

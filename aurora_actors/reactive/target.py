@@ -19,6 +19,9 @@ __all__ = ["CHUNK_BYTES", "CHUNK_EVENTS", "Target"]
 
 CHUNK_BYTES = 256 << 10
 CHUNK_EVENTS = 512
+# What is coalesced is the less the more of it is taken together.
+_BATCH_BYTES = 4 << 20
+_BATCH_EVENTS = 4096
 
 
 class Target:
@@ -77,11 +80,13 @@ class Target:
     @property
     def is_large(self) -> bool:
         """Whether there is enough for a chunk."""
-        found: Coalescer | Subscription = self.subscription
-        count = len(self.subscription.events)
         if self._coalesces:
-            found, count = self._coalescer, len(self._coalescer)
-        return found.size >= CHUNK_BYTES or count >= CHUNK_EVENTS
+            found = self._coalescer
+            return found.size >= _BATCH_BYTES or len(found) >= _BATCH_EVENTS
+        subscription = self.subscription
+        return (
+            subscription.size >= CHUNK_BYTES or len(subscription.events) >= CHUNK_EVENTS
+        )
 
     @property
     def is_due(self) -> bool:
