@@ -72,6 +72,9 @@ def serving(path: Path, http: HttpConfig | None = None) -> Iterator[Served]:
         finally:
             served.http.close()
     no_process_left(path)
+    # It has ended as it should, too.
+    log = (path / "aurora.log").read_text().splitlines()
+    assert not [line for line in log if "http_gateway" in line and "Traceback" in line]
 
 
 def problem(response: httpx.Response, status: int, code: str) -> dict[str, object]:

@@ -15,6 +15,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import socket
 from pathlib import Path
@@ -33,6 +34,7 @@ from aurora_actors.config import AuroraConfig, HttpConfig
 from aurora_actors.errors import AuroraError, ConfigError
 from aurora_actors.http.app import application
 from aurora_actors.http.gate import Gateway
+from aurora_actors.http.heap import Heap
 from aurora_actors.http.repeats import forget_old
 from aurora_actors.messages.supervision import ActorSpec, ShutDown
 
@@ -44,8 +46,7 @@ _BACKLOG: Final = 1024
 _DRAIN_SHARE: Final = 0.5
 _RETRY_S: Final = 0.2
 _HOUSEKEEPING_S: Final = 3600.0
-# Proxies commonly cut what is idle for a minute. At 10,000 WebSockets, pings every 20 s
-# took a fifth of a processor; peers that are gone, the kernel finds for nothing.
+# Proxies commonly cut what is idle for a minute; peers that are gone, the kernel finds.
 _PING_S: Final = 50.0
 _KEEPALIVE: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -121,12 +122,13 @@ async def _stay_attached(gateway: Gateway, config: AuroraConfig) -> None:
 
 
 async def _keep_house(gateway: Gateway, db: Aurora) -> None:
-    next_at = trio.current_time()
+    next_at, heap = trio.current_time(), Heap()
     while True:
         if trio.current_time() >= next_at:
             next_at = trio.current_time() + _HOUSEKEEPING_S
             await forget_old(db)
         await gateway.end_revoked_streams()
+        heap.adjust(gateway.counts["websockets_open"])
         await trio.sleep(_REVOKED_S)
 
 
@@ -138,7 +140,8 @@ async def _serve_http(
 ) -> None:
     settings = gateway.settings
     http = Config()
-    http.bind = [f"fd://{listener.fileno()}"]
+    # One of its own: Hypercorn closes what it is given.
+    http.bind = [f"fd://{os.dup(listener.fileno())}"]
     http.accesslog = None
     http.errorlog = logging.getLogger("hypercorn")
     http.include_server_header = False
