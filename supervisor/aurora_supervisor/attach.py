@@ -293,6 +293,9 @@ class AttachServer:
         connection.is_attached = True
         connection.is_member = request.member
         connection.wants_tree = request.client is not None and not request.member
+        if not connection.wants_tree:
+            # The last user may have left while this might have been another one.
+            self._control.clients_changed()
         return self._control.attached()
 
     def _compare(self, settings: bytes) -> None:

@@ -211,6 +211,16 @@ def test_a_process_of_the_tree_is_served_but_does_not_keep_it_alive(tree: Superv
         join_tree(tree.config().path, "member-2", 10)
 
 
+def test_the_last_application_may_leave_while_a_process_of_the_tree_attaches(
+    tree: Supervised,
+):
+    application = tree.open()
+    with launch_or_find(tree.config()) as late:
+        application.leave(10)
+        late.attach(Attach(client="member-1", pid=os.getpid(), member=True), 10)
+        assert isinstance(next_of(late, TreeStopping), TreeStopping)
+
+
 def test_another_protocol_version_is_refused(tree: Supervised):
     with tree.open() as application:
         with (
