@@ -146,6 +146,7 @@ def test_ten_thousand_watches_opened_and_closed_leave_nothing(tmp_path, loop):
                 psutil.Process(await pid_of(db, "reactive_dispatcher")),
             ]
             await cycles(db, 1_000)
+            await nothing_left(db)
             before = [process.memory_info().rss for process in processes]
             files = [process.num_fds() for process in processes]
             await cycles(db, 10_000)
