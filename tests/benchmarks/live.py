@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import statistics
 import tempfile
 import time
@@ -277,6 +278,11 @@ def main() -> None:
         limits = measure_limits(Path(directory))
         for work in (latency, under_load, matching, fan_out, memory):
             work(Path(directory), limits, report)
+    report.row(
+        "load average at the end",
+        f"{os.getloadavg()[0]:.0f}",
+        f"on {os.cpu_count()} cores",
+    )
     report.show()
     if given.write:
         PAGE.write_text(put(PAGE.read_text(), "live", report.markdown()))
