@@ -246,7 +246,11 @@ class AttachServer:
             raise ProtocolError("a connection begins with Attach, and has it once")
         match request:
             case Attach():
-                return await self._attach(connection, request)
+                connection.peer.post(await self._attach(connection, request))
+                if not connection.wants_tree:
+                    # The last user may have left while this could have been another.
+                    self._control.clients_changed()
+                return None
             case ReadStatus():
                 return self._control.status(self.clients)
             case RestartActor(name=name):
@@ -293,9 +297,6 @@ class AttachServer:
         connection.is_attached = True
         connection.is_member = request.member
         connection.wants_tree = request.client is not None and not request.member
-        if not connection.wants_tree:
-            # The last user may have left while this might have been another one.
-            self._control.clients_changed()
         return self._control.attached()
 
     def _compare(self, settings: bytes) -> None:
