@@ -21,7 +21,6 @@ PRELOAD: Final = (
     "aurora_actors.actors.query_executor",
     "aurora_actors.actors.index_builder",
     "aurora_actors.actors.reactive_dispatcher",
-    "aurora_actors.actors.worker_pool",
 )
 """Modules the zygote imports before it forks, so that actors share them."""
 

@@ -127,6 +127,7 @@ class Zygote:
             return
         try:
             self._take_name(spec)
+            _import(spec.entry.partition(":")[0])
             pid = os.fork()
         except OSError as exc:
             self._refuse(spec, f"fork failed: {exc.strerror}")
@@ -242,6 +243,16 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
+
+
+def _import(module: str) -> None:
+    """Import what the first actor of a kind needs, for all that follow it as well.
+
+    What fails here fails in the actor, with the same traceback in its log.
+    """
+    if module not in sys.modules:
+        with suppress(Exception):
+            importlib.import_module(module)
 
 
 def _preload(tree: str) -> None:
