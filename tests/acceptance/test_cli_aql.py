@@ -199,6 +199,7 @@ def test_the_commands_of_the_shell(terminal, tmp_path):
     ):
         terminal.type(f"{typed}\r")
         terminal.wait_for(expected)
+    terminal.wait_for("aql>")  # before it, the terminal itself would take the key
     terminal.type("\x04")
     assert terminal.process.wait(60) == 0
 

@@ -50,10 +50,11 @@ def test_tokens_outlive_every_process(tmp_path):
                 for step in range(3):
                     db.insert_into("a", {"n": number * 3 + step})
                 _kill(db, victim)
-                left = 3 * len(victims) - len(seen)
-                for _ in range(2 if victim else left):
+                all_of_it = 3 * len(victims)
+                for _ in range(2 if victim else all_of_it - len(seen)):
                     seen.append(updates.next(30).document["n"])
                     tokens[0] = updates.token
+                for _ in range(2 if victim else all_of_it - len(heard)):
                     heard.append(events.next(30).document["n"])
                     tokens[1] = events.token
     assert seen == list(range(3 * len(victims)))

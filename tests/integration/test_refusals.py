@@ -273,7 +273,8 @@ def runtime_directory(db: Db) -> Path:
     for path in Path("/tmp").glob("aurora-*"):
         if (path / "attach.sock").exists():
             with socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(str(path / "attach.sock"))
+                if probe.connect_ex(str(path / "attach.sock")):
+                    continue  # of a tree that was killed
                 pid = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             if int.from_bytes(pid[:4], "little") == db.status().supervisor_pid:
                 return path

@@ -16,6 +16,7 @@ from aurora_actors.schema.types import CollectionDefinition, FieldDefinition, Fi
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "aql"
 BEFORE = {
+    "seed": [],
     "schema": [
         CollectionDefinition("old", {"a": FieldDefinition(FieldType.INT)}),
     ],
