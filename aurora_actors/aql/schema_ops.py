@@ -20,7 +20,7 @@ from aurora_actors.aql import tree
 from aurora_actors.aql.collection_directives import read_collection_directives
 from aurora_actors.aql.diagnostics import shorten
 from aurora_actors.aql.migration.convert import convert
-from aurora_actors.aql.scope import UNBOUND, Scope
+from aurora_actors.aql.scope import Scope, is_known
 from aurora_actors.aql.types import read_declaration, read_default
 from aurora_actors.errors import ValidationError
 from aurora_actors.schema.types import (
@@ -138,7 +138,7 @@ def _with_default(
 ) -> tuple[FieldDefinition, object]:
     """The field with its default, and that as a value."""
     default = read_default(scope, declaration, field)
-    if default is None or default is UNBOUND:
+    if default is None or not is_known(default):
         return field, None
     return replace(field, default=encode_value(default)), default
 

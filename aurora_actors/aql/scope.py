@@ -32,6 +32,7 @@ __all__ = [
     "Session",
     "Unbound",
     "VariableUse",
+    "is_known",
 ]
 
 Definitions: TypeAlias = Mapping[str, CollectionDefinition]
@@ -45,6 +46,18 @@ class Unbound(Enum):
 
 UNBOUND: Final = Unbound.UNBOUND
 """What a reader gives where the value is not known, or is wrong and was reported."""
+
+
+def is_known(value: object) -> bool:
+    """Whether nothing in a value, however deep, is :data:`UNBOUND`."""
+    match value:
+        case list():
+            return all(map(is_known, value))
+        case dict():
+            return all(map(is_known, value.values()))
+        case _:
+            return value is not UNBOUND
+
 
 # Faults kept to be told; more are only counted.
 _KEPT: Final = 1_000

@@ -365,3 +365,8 @@ def test_texts_that_multiply_take_bounded_time(name, definitions):
 def test_many_selections_through_fragments_are_a_limit(definitions):
     with pytest.raises(LimitExceededError, match="its fragments put in place"):
         validate(parse(BOMBS["many roots and a chain"]), definitions)
+
+
+def test_a_variable_deep_in_a_default_is_refused(check):
+    text = 'schema { define collection fresh { tags: [String] = [$tag, "b"] } }'
+    assert "schemas and migrations have no variables" in str(problems(check, text))
