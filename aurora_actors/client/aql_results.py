@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -34,10 +34,11 @@ Value: TypeAlias = Any
 
 
 class _Result(msgspec.Struct, kw_only=True):
-    @property
-    def value(self) -> Value:
-        """The result in plain Python values, shaped as the text says."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        @property
+        def value(self) -> Value:
+            """The result in plain Python values, shaped as the text says."""
 
     def to_dict(self) -> dict[str, Value]:
         """The result under its name."""

@@ -12,6 +12,7 @@ from contextlib import closing
 from time import perf_counter
 from typing import Final, NamedTuple, cast
 
+from aurora_actors.errors import InternalError
 from aurora_actors.messages.query import OrderKey, QuerySpec
 from aurora_actors.messages.shares import AggregateSegments, SegmentsAggregated
 from aurora_actors.query.aggregate_groups import Groups
@@ -79,7 +80,7 @@ class Gathering(ABC):
 
     def take(self, groups: Groups, number: int, reply: SegmentsAggregated) -> None:
         """Take in the answer to the share of that number; each comes once."""
-        raise NotImplementedError
+        raise InternalError(f"no share {number} was given away")
 
     def begin(self, groups: Groups) -> Generator[None]:
         """Do what is to be done here while helpers do theirs."""
