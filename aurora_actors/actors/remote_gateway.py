@@ -27,12 +27,11 @@ from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_a
 from aurora_actors.client.launch import join_tree
 from aurora_actors.client.lookup import Lookup
 from aurora_actors.client.session import new_client_name
-from aurora_actors.client.tokens import TOKENS, Grant, grant_of, name_in
+from aurora_actors.client.tokens import Grant, grant_of, name_in
 from aurora_actors.client.transaction_state import TransactionSpace
 from aurora_actors.config import RemoteConfig
 from aurora_actors.errors import (
     AuroraError,
-    CollectionNotFoundError,
     ConfigError,
     InternalError,
     OverloadedError,
@@ -252,13 +251,8 @@ class _Gateway:
 
     # -------------------------------------------------------------- who may stay
     def _grant(self, token: str) -> Grant | None:
-        name, kept = name_in(token), None
-        if name is not None:
-            try:
-                kept = self._lookup.get(TOKENS, name)
-            except CollectionNotFoundError:
-                kept = None
-        return grant_of(token, kept)
+        name = name_in(token)
+        return grant_of(token, None if name is None else self._lookup.token(name))
 
     async def look_after(self) -> None:
         """End sessions that were not resumed, and those whose token is over."""

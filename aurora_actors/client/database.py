@@ -353,7 +353,12 @@ class Aurora(
         Raises:
             ConflictError: there was a conflict each time.
         """
-        return await run_transaction(self._open, function, retries, timeout)
+        return await run_transaction(
+            lambda: self.transaction(timeout=timeout),
+            self._open().shell.pause,
+            function,
+            retries,
+        )
 
     # -------------------------------------------------------------- housekeeping
     async def stats(

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import TypeVar
 from uuid import UUID
 
-from aurora_actors.client.document import Document, document_with_id
-from aurora_actors.errors import ValidationError
+from aurora_actors.client.document import Document, document_of, document_with_id
+from aurora_actors.errors import CollectionNotFoundError, ValidationError
 from aurora_actors.indexing.keys import is_truncated, value_key
 from aurora_actors.indexing.layout import COMPLETE, Shape
 from aurora_actors.indexing.reader import IndexReader, IndexSnapshot
@@ -22,6 +22,7 @@ from aurora_actors.query.execute import run_query
 from aurora_actors.query.indexed import IndexedReader
 from aurora_actors.query.plan import CALLER_ROWS
 from aurora_actors.query.predicate import Compare, Predicate
+from aurora_actors.schema.types import TOKENS
 from aurora_actors.schema.values import Buffer
 from aurora_actors.storage.reader import (
     CollectionInfo,
@@ -65,6 +66,26 @@ class Lookup:
             )
         record = self._record(collection, document_id)
         return None if record is None else document_with_id(document_id, record)
+
+    def token(self, name: str) -> Document | None:
+        """What is kept of the token called ``name``, its hash too."""
+        try:
+            record = self._record(TOKENS, name, hidden=True)
+        except CollectionNotFoundError:
+            return None
+        return None if record is None else document_with_id(name, record)
+
+    def tokens(self) -> list[Document]:
+        """What is kept of each token, without the hashes."""
+        with self._snapshot() as snapshot:
+            try:
+                info = snapshot.known(TOKENS)
+            except CollectionNotFoundError:
+                return []
+            kept = [document_of(record) for _, record in snapshot.scan(info)]
+        for document in kept:
+            del document.data["hash"]
+        return kept
 
     def record(self, collection: str, document_id: str) -> bytes | None:
         """A copy of the record of the document with this id."""

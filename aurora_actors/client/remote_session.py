@@ -12,7 +12,7 @@ from typing import NoReturn, TypeVar, cast
 import msgspec
 
 from aurora_actors.client.aql_local import LocalTexts
-from aurora_actors.client.document import Document, document_with_id
+from aurora_actors.client.document import Document, document_of, document_with_id
 from aurora_actors.client.lookup import Lookup
 from aurora_actors.client.session import IndexStates, Session
 from aurora_actors.client.shell import Shell
@@ -30,6 +30,7 @@ from aurora_actors.messages.remote import (
     CatalogRead,
     ReadCatalog,
     ReadDocument,
+    ReadTokens,
     RecordsRead,
 )
 from aurora_actors.schema.types import decode_definition
@@ -157,6 +158,13 @@ class RemoteSession(Session):
         except CollectionNotFoundError:
             return []
         return [record for chunk in chunks for record in chunk.records]
+
+    async def tokens(self, timeout: float | None = None) -> list[Document]:
+        """What is kept of each token, without the hashes."""
+        reply = await self.shell.call(REMOTE_GATEWAY, ReadTokens(), timeout)
+        if not isinstance(reply, RecordsRead):
+            raise InternalError(f"tokens were answered by {type(reply).__name__}")
+        return [document_of(record) for record in reply.records]
 
     # -------------------------------------------------------------- the catalog
     async def collections(self, timeout: float | None = None) -> list[CollectionInfo]:

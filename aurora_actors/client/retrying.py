@@ -6,7 +6,6 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from aurora_actors.client.session import Session
 from aurora_actors.client.transaction import Transaction
 from aurora_actors.errors import AuroraError, ConflictError
 
@@ -19,10 +18,10 @@ _LONGEST_PAUSE_S: Final = 0.1
 
 
 async def run_transaction(
-    outer: Callable[[], Session],
+    begin: Callable[[], Transaction],
+    pause: Callable[[float], Awaitable[None]],
     function: Callable[[Transaction], Awaitable[T]],
     retries: int,
-    timeout: float | None,
 ) -> T:
     """Run ``function`` in a transaction; again, up to ``retries`` times, on a conflict.
 
@@ -33,7 +32,7 @@ async def run_transaction(
     """
     attempt = 0
     while True:
-        transaction = Transaction(outer, timeout)
+        transaction = begin()
         try:
             async with transaction:
                 return await function(transaction)
@@ -42,5 +41,5 @@ async def run_transaction(
             if not again or attempt >= retries:
                 raise
         bound = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt)
-        await outer().shell.pause(random.uniform(0.0, bound))  # noqa: S311 - no secret
+        await pause(random.uniform(0.0, bound))  # noqa: S311 - no secret
         attempt += 1

@@ -91,10 +91,14 @@ class Session:
         """Every record of a small collection; none when there is no such collection."""
         with self.reader.snapshot() as snapshot:
             try:
-                info = snapshot.collection(collection)
+                info = snapshot.known(collection)
             except CollectionNotFoundError:
                 return []
             return [bytes(record) for _, record in snapshot.scan(info)]
+
+    async def tokens(self, timeout: float | None = None) -> list[Document]:
+        """What is kept of each token, without the hashes."""
+        return self.lookup.tokens()
 
     async def collections(self, timeout: float | None = None) -> list[CollectionInfo]:
         """All collections."""
@@ -110,7 +114,7 @@ class Session:
             CollectionNotFoundError: there is none of this name.
         """
         with self.reader.snapshot() as snapshot:
-            return snapshot.collection(name)
+            return snapshot.known(name)
 
     async def index_states(self, info: CollectionInfo) -> IndexStates:
         """Of each index by its fields: is it ready, of bitmaps, and its entries."""

@@ -19,7 +19,7 @@ from typing import Final, Self
 
 import msgspec
 
-from aurora_actors.client.document import Document, document_of
+from aurora_actors.client.document import Document
 from aurora_actors.client.handle import Handle
 from aurora_actors.client.protocol import STORAGE
 from aurora_actors.errors import (
@@ -34,6 +34,7 @@ from aurora_actors.messages.storage import (
     InsertDocuments,
 )
 from aurora_actors.schema.types import (
+    TOKENS,
     CollectionDefinition,
     FieldDefinition,
     FieldType,
@@ -42,7 +43,6 @@ from aurora_actors.schema.types import (
 from aurora_actors.schema.values import encode_document
 
 __all__ = [
-    "TOKENS",
     "Grant",
     "Role",
     "TokenHandle",
@@ -51,8 +51,6 @@ __all__ = [
     "is_over",
     "name_in",
 ]
-
-TOKENS: Final = "_sys_tokens"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _PREFIX: Final = "aur"
@@ -257,8 +255,7 @@ class TokenHandle(Handle):
 
     async def list_tokens(self, *, timeout: float | None = None) -> list[TokenInfo]:
         """All tokens, sorted by name."""
-        records = await self._open().all_records(TOKENS)
-        documents = [document_of(record) for record in records]
+        documents = await self._open().tokens(timeout)
         return [
             TokenInfo(
                 name=document.id,

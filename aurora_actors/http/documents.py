@@ -237,7 +237,16 @@ async def export_documents(asked: Asked) -> Response:
                     held.clear()
         yield bytes(held)
 
-    return StreamingResponse(lines(), media_type="application/x-ndjson")
+    begun = lines()
+    # What is refused is refused before the answer has a status.
+    first = await anext(begun)
+
+    async def all_lines() -> AsyncIterator[bytes]:
+        yield first
+        async for more in begun:
+            yield more
+
+    return StreamingResponse(all_lines(), media_type="application/x-ndjson")
 
 
 # ------------------------------------------------------------------ parts

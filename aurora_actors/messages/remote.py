@@ -48,6 +48,7 @@ __all__ = [
     "Post",
     "ReadCatalog",
     "ReadDocument",
+    "ReadTokens",
     "RecordsRead",
     "RollBackTransaction",
     "RunInTransaction",
@@ -156,6 +157,10 @@ class ReadCatalog(Message, frozen=True, kw_only=True, tag="remote.read_catalog")
     collection: str = ""
 
 
+class ReadTokens(Message, frozen=True, kw_only=True, tag="remote.read_tokens"):
+    """Ask for all tokens; answered by ``RecordsRead``, without the hashes."""
+
+
 class IndexState(msgspec.Struct, frozen=True, array_like=True):
     """An index: its fields, whether it is complete, of bitmaps, and its entries."""
 
@@ -244,6 +249,7 @@ class TransactionEnded(Message, frozen=True, kw_only=True, tag="remote.ended"):
 DeskRequest: TypeAlias = (
     ReadDocument
     | ReadCatalog
+    | ReadTokens
     | BeginTransaction
     | ChangeInTransaction
     | RunInTransaction

@@ -16,7 +16,7 @@ from aurora_actors.reactive.listener import Listener
 from aurora_actors.reactive.matching import MatchIndex
 from aurora_actors.reactive.query import LiveQuery
 from aurora_actors.reactive.subscription import Subscription
-from aurora_actors.schema.types import decode_definition
+from aurora_actors.schema.types import HIDDEN, decode_definition
 from aurora_actors.storage.changes import Change, ChangeKind
 
 __all__ = ["Feed", "Source", "Told"]
@@ -229,6 +229,8 @@ class Feed:
         self, kind: ChangeKind, change: DocumentChange
     ) -> Iterator[tuple[Listener, list[LiveEvent]]]:
         name = self.names.get(change.collection, "")
+        if name in HIDDEN:
+            return
         for collection in (change.collection, None):
             for listener in self._listeners.get(collection, ()):
                 event = listener.event_of(kind, change, name)

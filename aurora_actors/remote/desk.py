@@ -37,6 +37,7 @@ from aurora_actors.messages.remote import (
     MarkTransaction,
     ReadCatalog,
     ReadDocument,
+    ReadTokens,
     RecordsRead,
     RollBackTransaction,
     RunInTransaction,
@@ -46,7 +47,9 @@ from aurora_actors.messages.remote import (
 )
 from aurora_actors.messages.storage import Commit, InsertDocuments, Part, Written
 from aurora_actors.query.transaction import Mark, explain_conflict, validated_at
+from aurora_actors.schema.record import pack_record
 from aurora_actors.schema.types import encode_definition
+from aurora_actors.schema.values import encode_document
 from aurora_actors.storage.reader import CollectionInfo, DataReader
 
 __all__ = ["Desk"]
@@ -107,6 +110,8 @@ class Desk:
         match request:
             case ReadCatalog(collection=name):
                 return self._catalog(grant, name)
+            case ReadTokens():
+                return self._tokens()
             case BeginTransaction(timeout_s=timeout_s):
                 return self._begin(number, timeout_s)
             case ReadDocument(transaction=0):
@@ -127,9 +132,18 @@ class Desk:
         record = self._lookup.record(request.collection, request.id)
         return RecordsRead(records=[] if record is None else [record])
 
+    def _tokens(self) -> RecordsRead:
+        kept = self._lookup.tokens()
+        return RecordsRead(
+            records=[
+                pack_record(each.lsn, each.id, encode_document(each.data))
+                for each in kept
+            ]
+        )
+
     def _catalog(self, grant: Grant, name: str) -> CatalogRead:
         with self._reader.snapshot() as snapshot:
-            found = [snapshot.collection(name)] if name else snapshot.collections()
+            found = [snapshot.known(name)] if name else snapshot.collections()
             entries = [
                 self._entry(info) for info in found if grant.on(info.name) >= Role.READ
             ]

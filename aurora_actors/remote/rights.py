@@ -47,6 +47,7 @@ from aurora_actors.messages.remote import (
     ChangeInTransaction,
     ReadCatalog,
     ReadDocument,
+    ReadTokens,
     RunInTransaction,
     decode_desk_request,
 )
@@ -191,6 +192,8 @@ def _of_desk(request: Message) -> Iterator[_Need]:
         case ReadCatalog(collection=collection):
             # All of them: the answer has those that may be read.
             yield (Role.READ, collection) if collection else (Role.NONE, None)
+        case ReadTokens():
+            yield Role.ADMIN, None
         case ChangeInTransaction(part=part):
             yield from _of_storage(part)
         case RunInTransaction(query=query):

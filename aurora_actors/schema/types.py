@@ -22,11 +22,13 @@ import msgspec
 from aurora_actors.errors import ValidationError
 
 __all__ = [
+    "HIDDEN",
     "INT_MAX",
     "INT_MIN",
     "MAX_DEPTH",
     "SHADOW_PREFIX",
     "SYSTEM_PREFIX",
+    "TOKENS",
     "CollectionDefinition",
     "FieldDefinition",
     "FieldType",
@@ -46,6 +48,10 @@ INT_MAX: Final = 2**63 - 1
 SYSTEM_PREFIX: Final = "_sys_"
 SHADOW_PREFIX: Final = "_sys_shadow_"
 """Collections that are filled to take the place of others."""
+TOKENS: Final = "_sys_tokens"
+"""The collection of tokens."""
+HIDDEN: Final = frozenset({TOKENS})
+"""Collections whose documents nobody is shown, whatever the role: they hold secrets."""
 _MOST_INDEXES: Final = 64
 _MOST_INDEXED: Final = 8
 

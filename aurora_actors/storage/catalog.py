@@ -23,7 +23,11 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Final, NamedTuple
 
-from aurora_actors.errors import CollectionNotFoundError, CorruptionError
+from aurora_actors.errors import (
+    CollectionNotFoundError,
+    CorruptionError,
+    PermissionDeniedError,
+)
 from aurora_actors.schema.defaults import Defaults
 from aurora_actors.schema.types import CollectionDefinition, decode_definition
 from aurora_actors.schema.validation import DocumentValidator
@@ -51,6 +55,7 @@ __all__ = [
     "counters_key",
     "definition_key",
     "dropped_key",
+    "hidden_from_all",
     "pack_counters",
     "pack_definition",
     "pack_state",
@@ -184,6 +189,14 @@ def collection_missing(
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return CollectionNotFoundError(
         f"there is no collection {name[:80]!r}{hint}", collection=name[:80]
+    )
+
+
+def hidden_from_all(name: str) -> PermissionDeniedError:
+    """The error for a collection whose documents nobody is shown."""
+    return PermissionDeniedError(
+        f"the documents of {name} are shown to nobody; list_tokens() tells the rest",
+        collection=name,
     )
 
 

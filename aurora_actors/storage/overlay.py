@@ -26,12 +26,13 @@ from aurora_actors.messages.base import Message
 from aurora_actors.messages.jobs import JobPart
 from aurora_actors.messages.storage import DefineCollection, Part
 from aurora_actors.schema.record import RECORD_HEAD, UNCHECKED
-from aurora_actors.schema.types import decode_definition
+from aurora_actors.schema.types import HIDDEN, decode_definition
 from aurora_actors.storage.catalog import (
     Catalog,
     Collection,
     Counters,
     collection_missing,
+    hidden_from_all,
     read_counters,
 )
 from aurora_actors.storage.environment import Cursor, Table
@@ -217,7 +218,14 @@ class Overlay(Snapshot):
 
         Raises:
             CollectionNotFoundError: there is none.
+            PermissionDeniedError: its documents are shown to nobody.
         """
+        if name in HIDDEN:
+            raise hidden_from_all(name)
+        return self.known(name)
+
+    def known(self, name: str) -> CollectionInfo:
+        """As :meth:`collection`, for the database itself, which may read everything."""
         own = self._own.by_name.get(name)
         if own is not None:
             return self._info(own)
@@ -228,7 +236,7 @@ class Overlay(Snapshot):
 
     def collections(self) -> list[CollectionInfo]:
         """All collections, by name."""
-        return [self.collection(name) for name in sorted(self._names())]
+        return [self.known(name) for name in sorted(self._names())]
 
     def _names(self) -> dict[str, None]:
         dropped = self._own.dropped

@@ -28,7 +28,12 @@ from aurora_actors.errors import (
     UnavailableError,
     UsageError,
 )
-from aurora_actors.storage.catalog import catalog_version, read_uuid
+from aurora_actors.schema.types import HIDDEN
+from aurora_actors.storage.catalog import (
+    catalog_version,
+    hidden_from_all,
+    read_uuid,
+)
 from aurora_actors.storage.checkpoint import boot_id, load_checkpoint
 from aurora_actors.storage.environment import (
     Environment,
@@ -159,18 +164,28 @@ class DataReader:
         with lmdb_errors(env.path()):
             env.copyfd(fd, compact=True, txn=snapshot.txn)
 
-    def record(self, collection: str, document_id: str) -> bytes | None:
+    def record(
+        self, collection: str, document_id: str, *, hidden: bool = False
+    ) -> bytes | None:
         """The record of one document in the present state, or ``None``.
 
         The same as from a snapshot of its own in a third of the time: nothing is made
         that one read does not need, and the catalog is trusted while its version is.
 
+        Args:
+            collection: The collection.
+            document_id: The document's id.
+            hidden: Also read what is shown to nobody.
+
         Raises:
             CollectionNotFoundError: there is no such collection.
+            PermissionDeniedError: its documents are shown to nobody.
             UsageError: as for :meth:`snapshot`.
             OverloadedError: as for :meth:`snapshot`.
         """
         shared = self._shared
+        if not hidden and collection in HIDDEN:
+            raise hidden_from_all(collection)
         if shared is not None and process.pid == self._pid:
             info = shared.cache.by_name.get(collection)
             if info is not None:
@@ -179,7 +194,7 @@ class DataReader:
                 except (_Unsure, lmdb.Error, UnicodeEncodeError):
                     pass  # the long way knows what it is
         with self.snapshot() as snapshot:
-            record = snapshot.get(snapshot.find(collection), document_id)
+            record = snapshot.get(snapshot.known(collection), document_id)
             return None if record is None else bytes(record)
 
     def unique_record(

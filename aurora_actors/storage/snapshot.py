@@ -17,10 +17,15 @@ from typing import Final, Self
 import msgspec
 
 from aurora_actors.errors import DataError, LaggedError, UsageError
-from aurora_actors.schema.types import CollectionDefinition, decode_definition
+from aurora_actors.schema.types import (
+    HIDDEN,
+    CollectionDefinition,
+    decode_definition,
+)
 from aurora_actors.storage.catalog import (
     State,
     collection_missing,
+    hidden_from_all,
     read_counters,
     read_definitions,
     read_state,
@@ -168,14 +173,23 @@ class Snapshot:
 
         Raises:
             CollectionNotFoundError: there is none.
+            PermissionDeniedError: its documents are shown to nobody.
         """
-        info = self._catalog().get(name)
-        if info is None:
-            raise collection_missing(name, self._catalog())
-        return self._counted(info)
+        return self._counted(self.find(name))
 
     def find(self, name: str) -> CollectionInfo:
         """As :meth:`collection`, for reads by key: ``count`` has no meaning.
+
+        Raises:
+            CollectionNotFoundError: there is none.
+            PermissionDeniedError: its documents are shown to nobody.
+        """
+        if name in HIDDEN:
+            raise hidden_from_all(name)
+        return self.known(name)
+
+    def known(self, name: str) -> CollectionInfo:
+        """As :meth:`find`, for the database itself, which may read everything.
 
         Raises:
             CollectionNotFoundError: there is none.

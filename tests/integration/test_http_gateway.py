@@ -20,8 +20,8 @@ from support import wait_until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from aurora_actors import AuroraConfig, HttpConfig, blocking
-from aurora_actors.errors import ConfigError
+from aurora_actors import AuroraConfig, Count, HttpConfig, blocking, field
+from aurora_actors.errors import ConfigError, PermissionDeniedError
 
 pytestmark = pytest.mark.processes
 
@@ -280,7 +280,13 @@ def test_what_is_the_databases_own_is_read_by_administrators_and_changed_by_nobo
     served: Served,
 ):
     path = "/collections/_sys_tokens"
-    assert served.http.get(f"{path}/docs").status_code == 200
+    served.http.post(
+        f"{served.collection('keyed')}/docs",
+        json={"name": "a"},
+        headers={"Idempotency-Key": "own"},
+    )
+    own = served.http.get("/collections/_sys_http_requests/docs")
+    assert own.status_code == 200
     for answer in (
         served.http.put(f"{path}/docs/admin", json={"role": "admin"}),
         served.http.patch(f"{path}/docs/admin", json={"role": "read"}),
@@ -292,6 +298,46 @@ def test_what_is_the_databases_own_is_read_by_administrators_and_changed_by_nobo
     ):
         problem(answer, 422, "data.validation")
     assert served.http.get("/whoami").json()["role"] == "admin"
+
+
+def test_the_hashes_of_tokens_are_shown_to_nobody(served: Served, tmp_path: Path):
+    db, path = served.db, "/collections/_sys_tokens"
+    text = "{ _sys_tokens { id hash } }"
+    where = {"where": '{"role": "admin"}'}
+    for answer in (
+        served.http.get(f"{path}/docs"),
+        served.http.get(f"{path}/docs", params={**where, "select": "role"}),
+        served.http.get(f"{path}/docs/admin"),
+        served.http.get(f"{path}/export"),
+        served.http.get(f"{path}/watch"),
+        served.http.get(f"{path}/changes"),
+        served.http.post("/aql", json={"query": text}),
+        served.http.get("/aql/events", params={"query": f"subscription {text}"}),
+    ):
+        problem(answer, 403, "permission_denied")
+    for refused in (
+        lambda: db.get_document("_sys_tokens", "admin"),
+        lambda: db.query("_sys_tokens").select("role").collect(),
+        lambda: db.query("_sys_tokens").filter(field("id") == "admin").one(),
+        lambda: db.query("_sys_tokens").count(),
+        lambda: db.query("_sys_tokens").group_by("hash").aggregate(n=Count()),
+        lambda: db.execute(text),
+        lambda: db.run_transaction(lambda tx: tx.get_document("_sys_tokens", "admin")),
+        lambda: db.export_collection("_sys_tokens", tmp_path / "out.jsonl"),
+    ):
+        with pytest.raises(PermissionDeniedError, match="shown to nobody"):
+            refused()
+    listed = served.http.get("/tokens").json()["tokens"]
+    assert "admin" in {token["name"] for token in listed}
+    assert not any("hash" in token for token in listed)
+
+
+def test_listeners_to_everything_are_not_told_of_tokens(served: Served):
+    served.collection("heard")
+    with served.db.listen_all() as events:
+        served.db.create_token("unheard", "read")
+        served.db.insert_into("heard", {"name": "a"})
+        assert next(iter(events)).collection == "heard"
 
 
 def test_a_revoked_token_ends_at_once(served: Served):

@@ -268,6 +268,46 @@ def test_roles_bound_what_can_be_done(served: Served, people: str):
     assert served.db.query(people).count() == 1
 
 
+def test_a_function_runs_in_a_transaction_again_after_a_conflict(
+    served: Served, people: str
+):
+    served.db.insert_into(people, {"id": "ann", "name": "Ann", "age": 1})
+    runs = []
+
+    def grow(tx: blocking.BlockingTransaction) -> int:
+        found = tx.get_document(people, "ann")
+        runs.append(found["age"])
+        if len(runs) == 1:
+            served.db.update_document(people, "ann", {"age": 10})
+        tx.update_document(people, "ann", {"age": found["age"] + 1})
+        return found["age"]
+
+    with served.connect_blocking() as db:
+        assert db.run_transaction(grow) == 10
+    assert runs == [1, 10]
+    assert served.db.get_document(people, "ann")["age"] == 11
+
+
+def test_the_hashes_of_tokens_stay_where_they_are(served: Served, people: str):
+    with served.connect_blocking() as db:
+        listed = db.list_tokens()
+        assert "everything" in {token.name for token in listed}
+        assert listed == served.db.list_tokens()
+        for refused in (
+            lambda: db.query("_sys_tokens").collect(),
+            lambda: db.get_document("_sys_tokens", "everything"),
+            lambda: db.execute("query { _sys_tokens { hash } }"),
+            lambda: db.query("_sys_tokens").watch().__enter__(),
+            lambda: db.run_transaction(
+                lambda tx: tx.get_document("_sys_tokens", "everything")
+            ),
+        ):
+            with pytest.raises(PermissionDeniedError, match="shown to nobody"):
+                refused()
+        assert db.create_token("passing", "read")
+        assert db.revoke_token("passing")
+
+
 def test_a_revoked_token_ends_its_connections(served: Served, people: str):
     token = served.db.create_token("passing", "write")
     with served.connect_blocking(token=token) as db:

@@ -70,7 +70,8 @@ class Client:
         return Transaction(lambda: self.session, timeout)
 
     async def run(self, function, retries=5):
-        return await run_transaction(lambda: self.session, function, retries, None)
+        pause = self.shell.pause
+        return await run_transaction(self.transaction, pause, function, retries)
 
 
 @pytest.fixture
