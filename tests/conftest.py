@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from processes import refuse_groups
 from support import Figures
 
 # Where this is set, each process that a test starts compiles the whole package.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+os.kill = refuse_groups(os.kill)
 
 # How fast examples are made says more about the machine than about the product.
 settings.register_profile(

@@ -11,7 +11,7 @@ import anyio
 
 from aurora_actors import Aurora, ChangeEvent, InitialComplete, Update, Watcher
 
-__all__ = ["emptied", "nothing_left", "pid_of", "place", "read_up_to", "until_complete"]
+__all__ = ["emptied", "nothing_left", "place", "read_up_to", "until_complete"]
 
 DEADLINE_S = 60.0
 
@@ -23,12 +23,6 @@ async def emptied(path: Path) -> AsyncIterator[Aurora]:
         for found in await db.list_collections():
             await db.drop_collection(found)
         yield db
-
-
-async def pid_of(db: Aurora, name: str) -> int:
-    """The process of an actor."""
-    actors = (await db.status()).actors
-    return next(actor.pid for actor in actors if actor.name == name and actor.pid)
 
 
 async def until_complete(updates: Watcher[Any]) -> list[Any]:

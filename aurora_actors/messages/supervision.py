@@ -292,7 +292,10 @@ class Attached(Message, frozen=True, kw_only=True, tag="tree.attached"):
 class ActorStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One process of the tree, as the supervisor sees it.
 
-    ``state`` is ``starting``, ``ready``, ``stopping``, ``backoff`` or ``stopped``.
+    Attributes:
+        pid: 0 while it has no process. (A signal to 0 goes to the whole process group
+            of its sender: look before you kill.)
+        state: ``starting``, ``ready``, ``stopping``, ``backoff`` or ``stopped``.
     """
 
     name: str

@@ -191,9 +191,11 @@ class Trees:
 
     # -------------------------------------------------------------- kills
     def _signal(self, name: str, number: int = signal.SIGKILL) -> None:
-        # Who is gone already was killed as hanging, or its tree has restarted it.
-        with suppress(ProcessLookupError):
-            os.kill(self._pids[name], number)
+        # Who is gone already was killed as hanging, or its tree has restarted it;
+        # who has no process yet is shown with number 0.
+        if pid := self._pids[name]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _stop(self, name: str) -> None:
         self._signal(name, signal.SIGSTOP)

@@ -120,7 +120,7 @@ async def kill_some(
 async def running_pid(db: Aurora, name: str) -> int:
     while True:
         for actor in (await db.status()).actors:
-            if actor.name == name and actor.state == "ready":
+            if actor.name == name and actor.state == "ready" and actor.pid:
                 return actor.pid
         await trio.sleep(0.005)
 

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import resource
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import psutil
 import pytest
 import trio
 from http_load import Client, Figures, mixed_load
+from processes import kill_actor
 from served import Served, serving
 from support import Figures as Printed, wait_until
 
@@ -63,11 +63,6 @@ def only_documents(rng: random.Random) -> tuple[str, str, bytes]:
             return made
 
 
-def pid_of(served: Served, name: str) -> int:
-    (found,) = [a for a in served.db.status().actors if a.name == name]
-    return found.pid
-
-
 # ------------------------------------------------------------------ kills
 async def under_kills(
     served: Served, clients: int, seconds: float, kills: int
@@ -93,8 +88,7 @@ async def under_kills(
         for number in range(kills):
             await trio.sleep(seconds / (kills + 1))
             name = ("storage", "http_gateway")[number % 2]
-            pid = await trio.to_thread.run_sync(pid_of, served, name)
-            os.kill(pid, signal.SIGKILL)
+            await trio.to_thread.run_sync(kill_actor, served.db, name)
         await trio.sleep(600.0)
     return figures[0]
 

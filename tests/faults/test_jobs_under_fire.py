@@ -32,7 +32,11 @@ LEASE_S = 1.5
 async def victims(db: Aurora, kind: str) -> list[int]:
     """The processes of a kind that may be killed now."""
     actors = (await db.status()).actors
-    return [a.pid for a in actors if a.name.startswith(kind) and a.state == "ready"]
+    return [
+        a.pid
+        for a in actors
+        if a.name.startswith(kind) and a.state == "ready" and a.pid
+    ]
 
 
 async def shoot(db: Aurora, chance: random.Random, kills: int) -> None:

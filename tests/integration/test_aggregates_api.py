@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import statistics
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from processes import kill_actor
 from support import no_process_left, wait_until
 
 from aurora_actors import (
@@ -291,9 +290,7 @@ def test_executors_help_each_other_with_a_large_aggregate(path):
         ask()
         wait_until(helped, "executors help", 60)
         for _ in range(10):
-            for actor in db.status().actors:
-                if actor.name == "query_executor-1":
-                    os.kill(actor.pid, signal.SIGKILL)
+            kill_actor(db, "query_executor-1")
             ask()
             wait_until(lambda: len(executors(db)) == 3, "it is back", 60)
 

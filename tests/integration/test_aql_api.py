@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Iterator
 from datetime import date
 
 import msgspec
 import pytest
 import trio
+from processes import kill_async
 from support import no_process_left
 
 from aurora_actors import (
@@ -305,10 +305,6 @@ async def test_a_mutation_takes_effect_once_when_its_executor_is_killed(tmp_path
     async with Aurora.open(path, query_executors=1) as db:
         await db.execute("schema { define collection n { v: Int } }")
 
-        async def executor() -> int:
-            actors = (await db.status()).actors
-            return next(a.pid for a in actors if a.name == "query_executor-0") or 0
-
         async def insert() -> None:
             for _ in range(40):
                 result = await db.execute(text, timeout=30)
@@ -322,7 +318,7 @@ async def test_a_mutation_takes_effect_once_when_its_executor_is_killed(tmp_path
                 with trio.fail_after(30):
                     while len(ids) < wanted:
                         await trio.sleep(0.002)
-                os.kill(await executor(), signal.SIGKILL)
+                await kill_async(db, "query_executor-0")
         assert len(set(ids)) == 120
         found = await db.execute("{ n { id } }")
         assert isinstance(found, QueryResult)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
 import trio
+from processes import kill_async
 from support import no_process_left
 
 from aurora_actors import (
@@ -56,13 +55,6 @@ async def check_migrated(db: Aurora, count: int = COUNT) -> None:
     definition = await db.collection_definition("users")
     assert {*definition.fields} == {"name", "years", "role"}
     assert definition.fields["years"].indexed
-
-
-async def kill(db: Aurora, actor: str) -> None:
-    actors = (await db.status()).actors
-    pid = next(each.pid for each in actors if each.name == actor)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_file_is_applied_once_and_tells_how_far_it_is(tmp_path):
@@ -127,7 +119,7 @@ async def migrated_while_killing(
 
         async def kill_once() -> None:
             await due.wait()
-            await kill(db, actor)
+            await kill_async(db, actor)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kill_once)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 
 import pytest
+from processes import kill_actor
 from support import wait_until
 
 from aurora_actors import blocking, field
@@ -67,9 +66,7 @@ def test_a_change_is_recorded_once_whoever_dies(tmp_path):
                 db.insert_into("users", {"id": f"{number}-{step}"})
                 if step == 20:
                     name = ("audit_writer", "storage")[number % 2]
-                    actors = db.status().actors
-                    pid = next(a.pid for a in actors if a.name == name)
-                    os.kill(pid, signal.SIGKILL)
+                    kill_actor(db, name)
             # Long names fill the file, so that it is rotated.
             long = [{"id": f"{number}-{step:0240}"} for step in range(many)]
             db.insert_many("users", long)

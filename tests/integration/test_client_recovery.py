@@ -11,6 +11,7 @@ import sys
 import anyio
 import pytest
 import trio
+from processes import kill_async
 
 from aurora_actors import (
     Aurora,
@@ -38,11 +39,6 @@ def run(request):
     return request.param
 
 
-async def pid_of(db, name):
-    actors = (await db.status()).actors
-    return next(actor.pid for actor in actors if actor.name == name)
-
-
 def test_a_write_takes_effect_once_though_storage_is_killed(run, tmp_path):
     async def main():
         async with Aurora.open(tmp_path / "a.db") as db:
@@ -56,7 +52,7 @@ def test_a_write_takes_effect_once_though_storage_is_killed(run, tmp_path):
 
             async def kill():
                 for _ in range(3):
-                    os.kill(await pid_of(db, "storage"), signal.SIGKILL)
+                    await kill_async(db, "storage")
                     before = (await db.get_document("counters", "a"))["n"]
                     await db.sync()
                     assert (await db.get_document("counters", "a"))["n"] >= before
@@ -84,7 +80,7 @@ def test_a_statement_takes_effect_once_though_its_executor_is_killed(run, tmp_pa
 
             async def kill():
                 for _ in range(3):
-                    os.kill(await pid_of(db, "query_executor-0"), signal.SIGKILL)
+                    await kill_async(db, "query_executor-0")
                     assert (
                         await db.query("counters").filter(field("n") > 99).count() == 0
                     )
@@ -112,7 +108,7 @@ def test_a_stream_whose_executor_dies_ends_with_one_retriable_error(run, tmp_pat
                 async for _ in stream:
                     count += 1
                     if count == 5:
-                        os.kill(await pid_of(db, "query_executor-0"), signal.SIGKILL)
+                        await kill_async(db, "query_executor-0")
 
             with pytest.raises(UnavailableError, match="run the query again") as caught:
                 await read()

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from processes import kill_actor
 from support import first_seed, no_process_left
 from unit.query.library import meets, ordered
 
@@ -101,10 +102,6 @@ def ask(db: blocking.Aurora, model: Model, rng: random.Random) -> None:
     assert sums == {"n": len(ages), "total": sum(ages)}, chosen
 
 
-def builder(db: blocking.Aurora) -> int:
-    return next(a.pid for a in db.status().actors if a.name == "index_builder")
-
-
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("rounds", [6, pytest.param(100, marks=pytest.mark.slow)])
 def test_answers_follow_a_model_whatever_the_builder_does(tmp_path: Path, rounds: int):
@@ -120,16 +117,16 @@ def test_answers_follow_a_model_whatever_the_builder_does(tmp_path: Path, rounds
         for number in range(rounds):
             match number % 4:
                 case 0:
-                    os.kill(builder(db), signal.SIGSTOP)
+                    kill_actor(db, "index_builder", signal.SIGSTOP)
                 case 1:
                     # One that is stopped ends, too.
-                    os.kill(builder(db), signal.SIGKILL)
+                    kill_actor(db, "index_builder")
                 case 2:
                     db.wait_indexed(timeout=60)
             change(db, model, rng, number)
             for _ in range(3):
                 ask(db, model, rng)
-        os.kill(builder(db), signal.SIGCONT)
+        kill_actor(db, "index_builder", signal.SIGCONT)
         db.wait_indexed(timeout=60)
         ask(db, model, rng)
     no_process_left(path)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 import trio
+from processes import kill_actor
 from support import no_process_left
 
 from aurora_actors import (
@@ -24,12 +23,6 @@ from aurora_actors import (
     job,
     testing,
 )
-
-
-def kill_storage(db):
-    actors = db.status().actors
-    os.kill(next(each.pid for each in actors if each.name == "storage"), signal.SIGKILL)
-
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -173,7 +166,7 @@ def test_a_thousand_days_of_schedules_pass_in_a_moment(db):
         for number in range(10):
             clock.advance(days=100)
             if number % 4 == 1:
-                kill_storage(db)
+                kill_actor(db, "storage")
         assert clock.now == START + timedelta(days=1000)
         found = db.get_schedule("nightly")
         assert (found.runs, found.missed) == (1000, 0)

@@ -12,9 +12,10 @@ import anyio
 import psutil
 import pytest
 import trio
+from processes import kill_actor, kill_async, pid_of
 from property.test_live_queries import STATUSES, random_body, random_watch
 from support import wait_until
-from watching import nothing_left, pid_of, place, read_up_to, until_complete
+from watching import nothing_left, place, read_up_to, until_complete
 
 from aurora_actors import (
     Aurora,
@@ -64,11 +65,10 @@ def test_tokens_outlive_every_process(tmp_path):
 def _kill(db, victim):
     if victim is None:
         return
-    status = db.status()
-    pids = {actor.name: actor.pid for actor in status.actors}
-    pid = status.supervisor_pid if victim == "supervisor" else pids[victim]
-    os.kill(pid, signal.SIGKILL)
-    if victim == "supervisor":
+    if victim != "supervisor":
+        kill_actor(db, victim)
+    else:
+        os.kill(pid := db.status().supervisor_pid, signal.SIGKILL)
         psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], 10)
 
 
@@ -266,7 +266,7 @@ def everything_at_once(run, tmp_path, *, seed, commits, kills, watches=25):
                     await write_some(db, rng, quiet)
                     done += quiet
                     name = rng.choice(["reactive_dispatcher", "storage"])
-                    os.kill(await pid_of(db, name), signal.SIGKILL)
+                    await kill_async(db, name)
                     lsn = await db.sync()
                     await check(watchers, lsn)
                 stop.set()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
+from processes import kill_actor
 from schedule_handlers import tell_tick
 from support import no_process_left, python, wait_until
 
@@ -42,12 +41,6 @@ def ticks_of(db, name: str) -> list[datetime]:
     for each in found:
         assert each.id.startswith(f"{name}@")
     return sorted(each["tick"] for each in found)
-
-
-def kill_storage(db) -> None:
-    actors = db.status().actors
-    pid = next(actor.pid for actor in actors if actor.name == "storage")
-    os.kill(pid, signal.SIGKILL)
 
 
 # ------------------------------------------------------------------ life of a schedule
@@ -191,7 +184,7 @@ def test_each_tick_comes_to_one_job_though_storage_is_killed_around_ticks(tmp_pa
             wait_until(
                 lambda n=number: db.get_schedule("fast").runs > 15 * n, "ticks go on"
             )
-            kill_storage(db)
+            kill_actor(db, "storage")
             db.sync()
         wait_until(lambda: db.get_schedule("second").runs >= 3, "seconds go by")
         db.pause_schedule("fast")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 import trio
+from processes import kill_async
 from support import no_process_left, python
 
 from aurora_actors import (
@@ -218,11 +217,6 @@ def test_64_transactions_race_for_one_unique_value_and_one_wins(tmp_path):
     no_process_left(path)
 
 
-async def pid_of(db, name):
-    actors = (await db.status()).actors
-    return next(actor.pid for actor in actors if actor.name == name)
-
-
 def test_a_commit_takes_effect_once_though_storage_is_killed(run, tmp_path):
     async def main():
         async with Aurora.open(tmp_path / "a.db", query_executors=1) as db:
@@ -247,7 +241,7 @@ def test_a_commit_takes_effect_once_though_storage_is_killed(run, tmp_path):
 
             async def kill():
                 for _ in range(4):
-                    os.kill(await pid_of(db, "storage"), signal.SIGKILL)
+                    await kill_async(db, "storage")
                     await db.sync()
 
             async with anyio.create_task_group() as group:
@@ -269,7 +263,7 @@ def test_a_transaction_goes_on_while_storage_is_restarted(run, tmp_path):
             await db.new_collection("a", {"n": FieldType.INT})
             async with db.transaction() as tx:
                 await tx.insert_many("a", [{"n": n} for n in range(1000)])
-                os.kill(await pid_of(db, "storage"), signal.SIGKILL)
+                await kill_async(db, "storage")
                 assert await tx.query("a").count() == 1000
             assert await db.query("a").count() == 1000
 
