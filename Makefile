@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # Where this is set, each process of each tree would compile the package at its start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test check faults simulate bench docs clean
+.PHONY: setup demo test check faults simulate fuzz bench docs clean
 
 setup: $(READY)
 
@@ -38,6 +38,10 @@ faults: setup          ## the fault suite at full size; SEED=n repeats a run
 
 simulate: setup        ## whole trees on a virtual clock: make simulate SEED=1 ROUNDS=1000
 	@PYTHONPATH=tests $(BIN)/python tests/simulation/simulate.py --seed $(or $(SEED),1) --rounds $(or $(ROUNDS),1000)
+
+fuzz: setup            ## AQL on bytes, guided by coverage: make fuzz RUNS=200000
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
+	@PYTHONPATH=tests $(BIN)/python tests/fuzz/aql_bytes.py -runs=$(or $(RUNS),50000) -max_len=4096
 
 bench: setup           ## measure; prints ratios against the machine's own limits
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/run.py

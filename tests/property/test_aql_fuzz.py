@@ -9,35 +9,17 @@ from __future__ import annotations
 
 import random
 import resource
-import time
-from pathlib import Path
 
 import pytest
+from aql_answers import EXAMPLES, check_answer
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from aurora_actors.aql import tree
-from aurora_actors.aql.binding import bind_operation
-from aurora_actors.aql.mutations import read_mutation
 from aurora_actors.aql.parser import parse
 from aurora_actors.aql.printer import print_document
-from aurora_actors.aql.queries import read_query_arguments
-from aurora_actors.aql.validation import Checked, validate
-from aurora_actors.errors import (
-    LimitExceededError,
-    QuerySyntaxError,
-    QueryValidationError,
-)
-from aurora_actors.query.predicate import encode_predicate
-from aurora_actors.schema.types import (
-    CollectionDefinition,
-    FieldDefinition as Field,
-    FieldType as T,
-)
-from aurora_actors.schema.values import encode_document
 
 pytestmark = pytest.mark.timeout(300)
 
-REFUSALS = (QuerySyntaxError, QueryValidationError, LimitExceededError)
 QUICK = settings(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -182,27 +164,6 @@ definitions = st.one_of(
 )  # fmt: skip
 documents = st.builds(tree.Document, tuples(definitions, min_size=1, max_size=3))
 
-KNOWN = {
-    collection.name: collection
-    for collection in [
-        CollectionDefinition(
-            "users",
-            {
-                "username": Field(T.STRING),
-                "email": Field(T.STRING),
-                "name": Field(T.STRING, nullable=False),
-                "age": Field(T.INT),
-                "active": Field(T.BOOL),
-                "role": Field(T.STRING),
-                "visits": Field(T.INT),
-                "tags": Field(T.array(T.STRING)),
-                "address": Field(T.object({"city": T.STRING, "zip": T.STRING})),
-            },
-        ),
-        CollectionDefinition("orders", {"amount": Field(T.FLOAT)}, open=True),
-    ]
-}
-
 
 def check_prints(document: tree.Document) -> None:
     printed = print_document(document)
@@ -225,53 +186,12 @@ def test_many_printed_trees_parse_to_themselves(document):
 
 
 # ------------------------------------------------------------------ answers
-def check_answer(text: str) -> None:
-    """Parse, check and read ``text``: an answer or a typed error, soon."""
-    begun = time.process_time()
-    refusal = None
-    try:
-        checked = validate(parse(text), KNOWN, text=text)
-    except REFUSALS as exc:
-        refusal = exc
-    else:
-        check_runs(checked)
-    if isinstance(refusal, QuerySyntaxError):
-        line, column = refusal.context["line"], refusal.context["column"]
-        assert isinstance(line, int)
-        assert isinstance(column, int)
-        assert 1 <= line <= text.count("\n") + 1
-        assert 1 <= column <= len(text) + 1
-    assert time.process_time() - begun < 20
-
-
-def check_runs(checked: Checked) -> None:
-    """What was accepted and has no variables can be read and encoded."""
-    for operation in checked.operations:
-        definition = operation.definition
-        if not isinstance(definition, tree.Operation) or operation.variables:
-            continue
-        scope = bind_operation(checked, operation, KNOWN, {})
-        for root in definition.selection.items:
-            assert isinstance(root, tree.Field)
-            if definition.kind == "mutation":
-                mutation = read_mutation(scope, root)
-                for _, fields in getattr(mutation, "documents", ()):
-                    encode_document(fields)
-            elif root.name in KNOWN:
-                found = read_query_arguments(scope, root, KNOWN[root.name])
-                if found.predicate is not None:
-                    encode_predicate(found.predicate)
-        scope.session.finish()
-
-
 @QUICK
 @given(documents)
 def test_every_tree_is_valid_or_refused(document):
     check_answer(print_document(document))
 
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "aql"
-EXAMPLES = [path.read_text("utf-8") for path in sorted(FIXTURES.rglob("*.aql"))]
 PIECES = [
     *'{}[]()"":,$@!=.*#\\-+019eE\n\t\x00é😀', '"""', "...", "... on ", " true ", " null ",
     " query ", " fragment F on users {", "...F", " @include(if: $x)", "99999999999999999999",
