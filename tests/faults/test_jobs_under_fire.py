@@ -48,7 +48,9 @@ async def shoot(db: Aurora, chance: random.Random, kills: int) -> None:
                 await trio.sleep(0.01)
         kind = "storage" if number % 5 == 4 else "worker_pool"
         for pid in chance.sample(found := await victims(db, kind), min(1, len(found))):
-            os.kill(pid, signal.SIGKILL)
+            # It may have been replaced since it was seen.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 async def under_fire(path: Path, amount: int, kills: int) -> Counter[int]:
