@@ -61,6 +61,8 @@ def test_slow_queries_are_logged_with_their_plans(db: blocking.Aurora):
 
 
 def test_every_actor_tells_its_rates_and_times(db: blocking.Aurora):
+    assert db.query("things").filter(field("s").matches("9.*9.*1")).collect()
+
     def is_there() -> bool:
         values = {a.name: a.values for a in db.status().actors}
         return (
