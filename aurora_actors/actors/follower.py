@@ -1,8 +1,9 @@
 """Following the change log: how an actor learns that there is something to read.
 
 A :class:`Follower` asks storage to say when the log is beyond what the actor has seen;
-what has changed the actor then reads from the map. One request is under way at a time.
-The actor asks again when storage has been restarted, and looks at the log now and then
+what has changed the actor then reads from the map. One request is under way at a time;
+it is good for one answer or, for an actor in a hurry, for several, and is renewed when
+half of them have come. The actor asks again when storage has been restarted, and looks at the log now and then
 in any case, so that a message that was lost costs a delay and nothing else.
 """
 
@@ -31,22 +32,32 @@ class Follower:
     Args:
         channel: The actor's channel.
         keep: Have storage keep what the actor has not seen yet.
+        times: How many answers to ask for; with more than one they come before the
+            replies of the commits they speak of.
 
     Attributes:
         lsn: The newest LSN that storage has spoken of.
     """
 
-    def __init__(self, channel: Channel, *, keep: bool = False) -> None:
+    def __init__(self, channel: Channel, *, keep: bool = False, times: int = 1) -> None:
         self.lsn = 0
         self._channel = channel
         self._keep = keep
+        self._times = times
+        self._left = 0
         self._number = 0
 
     def ask(self, seen: int) -> None:
         """Ask to be told of changes after ``seen``; leaves with the next flush."""
         self._number += 1
-        request = AwaitChanges(after_lsn=seen, keep=self._keep)
+        self._left = self._times
+        request = AwaitChanges(after_lsn=seen, keep=self._keep, times=self._times)
         self._channel.queue(STORAGE, self._number, request)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to ask for more."""
+        return self._left * 2 <= self._times
 
     def ask_again(self) -> None:
         """Storage was restarted, perhaps with an earlier LSN: ask where it is."""
@@ -69,5 +80,6 @@ class Follower:
             if isinstance(reply, LogAdvanced):
                 self.lsn = max(self.lsn, reply.lsn)
                 # An answer to an older request is as true, but ours is still open.
+                self._left -= letter.request_id == self._number
                 advanced = True
         return advanced

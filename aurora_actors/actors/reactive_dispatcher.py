@@ -3,8 +3,7 @@
 The mailbox and the clock around :class:`~aurora_actors.reactive.hub.Hub`, which does
 the thinking. It is woken by storage when the log has advanced, hands the changes out at
 once, and brings those who are behind to the present in the time in between. While there
-are no subscribers it does not ask to be woken: being told of each commit costs storage
-a second turn of its loop for each single write.
+are no subscribers it does not ask to be woken.
 
 Invariants:
 
@@ -48,11 +47,12 @@ __all__ = ["main", "serve"]
 logger = logging.getLogger(__name__)
 
 _BEAT_S: Final = 1.0
+_WAKE_UPS: Final = 64
 
 
 def main(spec: ActorSpec, lifeline_fd: int) -> None:
     """Run the reactive dispatcher; the entry point the supervisor starts."""
-    run_actor(spec, lifeline_fd, serve)
+    run_actor(spec, lifeline_fd, serve, is_in_hurry=True)
 
 
 async def serve(context: ActorContext) -> None:
@@ -73,7 +73,7 @@ class DispatcherActor:
         self._channel = context.channel
         self._name = context.spec.name
         self._hub = Hub(reader, context.channel.queue)
-        self._follower = Follower(context.channel)
+        self._follower = Follower(context.channel, times=_WAKE_UPS)
         self._follows = False
         self._has_work = trio.Event()
         self._has_more = False
@@ -103,7 +103,7 @@ class DispatcherActor:
                 # Events leave first; what is committed meanwhile storage says at once.
                 self._has_more |= self._hub.advance()
                 self._follows = self._hub.has_subscribers
-                if self._follows:
+                if self._follows and self._follower.is_due:
                     self._follower.ask(max(self._follower.lsn, self._hub.lsn))
         else:
             for letter in mail.letters:

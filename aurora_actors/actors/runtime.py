@@ -99,17 +99,32 @@ def _zero() -> int:
 Serve = Callable[[ActorContext], Awaitable[None]]
 
 
-def run_actor(spec: ActorSpec, lifeline_fd: int, serve: Serve) -> None:
-    """Run one actor until it returns; the body of every actor's ``main``."""
+def run_actor(
+    spec: ActorSpec, lifeline_fd: int, serve: Serve, *, is_in_hurry: bool = False
+) -> None:
+    """Run one actor until it returns; the body of every actor's ``main``.
+
+    Args:
+        spec: Who it is.
+        lifeline_fd: Ends with the supervisor.
+        serve: The actor itself.
+        is_in_hurry: Its mailbox has a door, and it sends through those of others.
+    """
     _log_as_json()
     config = msgspec.msgpack.decode(spec.config, type=AuroraConfig)
-    trio.run(_run, spec, config, lifeline_fd, serve)
+    trio.run(_run, spec, config, lifeline_fd, serve, is_in_hurry)
 
 
 async def _run(
-    spec: ActorSpec, config: AuroraConfig, lifeline_fd: int, serve: Serve
+    spec: ActorSpec,
+    config: AuroraConfig,
+    lifeline_fd: int,
+    serve: Serve,
+    is_in_hurry: bool,
 ) -> None:
-    channel = Mailbox.open(spec.runtime_dir, spec.name)
+    channel = Mailbox.open(
+        spec.runtime_dir, spec.name, has_door=is_in_hurry, knocks=is_in_hurry
+    )
     context = ActorContext(spec, config, channel)
     try:
         async with trio.open_nursery() as nursery:

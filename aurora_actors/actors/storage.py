@@ -77,7 +77,7 @@ def main(spec: ActorSpec, lifeline_fd: int) -> None:
     # Large batches are tens of thousands of small objects, none of them in a cycle:
     # walking them again and again cost a tenth of the time of a bulk insert.
     gc.set_threshold(100_000, 20, 50)
-    run_actor(spec, lifeline_fd, serve)
+    run_actor(spec, lifeline_fd, serve, is_in_hurry=True)
 
 
 async def serve(context: ActorContext) -> None:
@@ -122,6 +122,17 @@ class _Asker(NamedTuple):
     request_id: int
 
 
+class _Follower:
+    """Who waits for changes: the request, and how many times it is still answered."""
+
+    __slots__ = ("after_lsn", "request_id", "times")
+
+    def __init__(self, request_id: int, request: AwaitChanges) -> None:
+        self.request_id = request_id
+        self.after_lsn = request.after_lsn
+        self.times = request.times
+
+
 class StorageActor:
     """The mailbox loop around an :class:`Engine`."""
 
@@ -134,7 +145,8 @@ class StorageActor:
         if not config.enable_write_buffering:
             self._batch_size = 1
         self._stopping = False
-        self._followers: dict[str, tuple[int, int]] = {}
+        self._followers: dict[str, _Follower] = {}
+        self._hurried: dict[str, _Follower] = {}
         self._compacting: list[_Asker] = []
         self._wake = trio.Event()
         self._next_round = 0.0
@@ -226,7 +238,8 @@ class StorageActor:
 
     def _follow(self, asker: _Asker, request: AwaitChanges) -> None:
         """Remember who waits for changes; one request for each follower."""
-        self._followers[asker.name] = (asker.request_id, request.after_lsn)
+        waiting = self._hurried if request.times > 1 else self._followers
+        waiting[asker.name] = _Follower(asker.request_id, request)
         if request.keep:
             self._engine.hold_changes(asker.name, request.after_lsn)
 
@@ -255,11 +268,18 @@ class StorageActor:
         self._channel.flush()
 
     def _wake_followers(self) -> None:
+        self._tell(self._hurried)
+        self._tell(self._followers)
+
+    def _tell(self, followers: dict[str, _Follower]) -> None:
         lsn = self._engine.lsn
-        for name, (request_id, after_lsn) in list(self._followers.items()):
-            if after_lsn < lsn:
-                del self._followers[name]
-                self._channel.queue(name, request_id, LogAdvanced(lsn=lsn))
+        for name, follower in list(followers.items()):
+            if follower.after_lsn < lsn:
+                follower.after_lsn = lsn
+                follower.times -= 1
+                if follower.times <= 0:
+                    del followers[name]
+                self._channel.queue(name, follower.request_id, LogAdvanced(lsn=lsn))
 
     def _decode(self, asker: _Asker, body: msgspec.Raw) -> StorageRequest | None:
         try:
@@ -274,6 +294,8 @@ class StorageActor:
         for start in range(0, len(calls), size):
             begun = time.perf_counter()
             replies = self._engine.execute(calls[start : start + size])
+            if self._hurried:
+                self._tell(self._hurried)  # what is queued first leaves first
             seconds = time.perf_counter() - begun
             self._commit_times.record(seconds)
             if self._tracer is not None:
@@ -354,6 +376,7 @@ class StorageActor:
                 case ClientGone(client=client):
                     self._channel.forget(client)
                     self._followers.pop(client, None)
+                    self._hurried.pop(client, None)
                     self._engine.hold_changes(client, None)
                     self._engine.forget_client(client)
                     self._engine.jobs.lose_mailbox(client)

@@ -34,6 +34,7 @@ from aurora_actors.messages.supervision import (
     TreeStopping,
 )
 from aurora_actors.telemetry import RequestTrace
+from aurora_actors.transport.doors import Door, door_path
 from aurora_actors.transport.sockets import Inbox, Outlet, mailbox_path
 
 __all__ = ["EXECUTOR", "Link"]
@@ -93,6 +94,7 @@ class Link:
         self._stopping: Failure | None = None
         self._epoll = select.epoll()
         self._epoll.register(self._inbox.fd, select.EPOLLIN)
+        self._door = Door(door_path(attached.runtime_dir, name), self._epoll)
         self._epoll.register(connection.fd, select.EPOLLIN)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, select.EPOLLIN)
@@ -168,7 +170,7 @@ class Link:
         """Take everything that has arrived and send what that gives rise to."""
         if not self._is_open:
             return
-        inbox = self._inbox.fd
+        inbox, supervisor = self._inbox.fd, self._connection.fd
         for fd, _events in self._epoll.poll(0):
             if fd == inbox:
                 self._take_mail()
@@ -177,8 +179,11 @@ class Link:
                 self._watch(route)
             elif fd == self._bell:
                 os.eventfd_read(fd)
-            else:
+            elif fd == supervisor:
                 self._take_notices()
+            else:
+                for data in self._door.receive(fd):
+                    self.core.on_mail(data)
         if self.core.has_mail:
             self.flush()
 
@@ -271,6 +276,7 @@ class Link:
             _live.discard(self)
             self._connection.leave(within_s)
             self._inbox.close()
+            self._door.close()
             if self.core.trace is not None:
                 self.core.trace.close()
 
@@ -280,6 +286,7 @@ class Link:
             self._is_open = False
             self._epoll.close()
             os.close(self._bell)
+        self._door.close(unlink=False)
         self._connection.close()
         self.core = ClientProtocol(self.core.name)
         self.core.fail_all(

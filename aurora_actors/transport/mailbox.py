@@ -1,9 +1,15 @@
-"""An actor's mailbox over nng, for trio."""
+"""An actor's mailbox over nng, for trio; with a door for what is in a hurry.
+
+Invariant: all that one mailbox sends to another goes the same way, by nng or by the
+other's door (see ``transport.doors``), until it is told to forget the other.
+"""
 
 from __future__ import annotations
 
 import logging
+import select
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -17,6 +23,7 @@ from aurora_actors.messages.base import (
     encode_envelope,
 )
 from aurora_actors.transport.channel import Outbox
+from aurora_actors.transport.doors import Door, Knocker, door_path
 from aurora_actors.transport.sockets import Inbox, Outlet, mailbox_path
 
 __all__ = ["Mailbox"]
@@ -34,7 +41,7 @@ class _Peer(Outbox):
 
     __slots__ = ("closed", "envelopes", "outlet", "waiting")
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, outlet: Outlet | Knocker) -> None:
         super().__init__()
         self.outlet = outlet
         self.envelopes: list[bytes] = []
@@ -43,12 +50,34 @@ class _Peer(Outbox):
 
 
 class Mailbox:
-    """The channel of an actor process; see :class:`Channel` for the contract."""
+    """The channel of an actor process; see :class:`Channel` for the contract.
 
-    def __init__(self, runtime_dir: str, name: str) -> None:
+    Args:
+        runtime_dir: The tree's runtime directory.
+        name: Its name.
+        has_door: Others may send to it through a door.
+        knocks: It sends through the doors of those that have one.
+    """
+
+    def __init__(
+        self,
+        runtime_dir: str,
+        name: str,
+        *,
+        has_door: bool = False,
+        knocks: bool = False,
+    ) -> None:
         self.name = name
         self._runtime_dir = runtime_dir
+        self._knocks = knocks
         self._inbox = Inbox(mailbox_path(runtime_dir, name))
+        self._fd = self._inbox.fd
+        self._door: Door | None = None
+        if has_door:
+            self._epoll = select.epoll()
+            self._epoll.register(self._inbox.fd, select.EPOLLIN)
+            self._door = Door(door_path(runtime_dir, name), self._epoll)
+            self._fd = self._epoll.fileno()
         self._peers: dict[str, _Peer] = {}
         self._dirty: dict[str, _Peer] = {}
         self._blocked: dict[str, _Peer] = {}
@@ -67,9 +96,16 @@ class Mailbox:
         )
 
     @classmethod
-    def open(cls, runtime_dir: str, name: str) -> Mailbox:
+    def open(
+        cls,
+        runtime_dir: str,
+        name: str,
+        *,
+        has_door: bool = False,
+        knocks: bool = False,
+    ) -> Mailbox:
         """Bind the mailbox ``name`` in the tree's runtime directory."""
-        return cls(runtime_dir, name)
+        return cls(runtime_dir, name, has_door=has_door, knocks=knocks)
 
     # -------------------------------------------------------------- receiving
     async def receive(self) -> list[Mail]:
@@ -80,11 +116,23 @@ class Mailbox:
             await trio.lowlevel.checkpoint()
             self._yielded_at = trio.current_time()
         while not (mails := self._drain()):
-            await trio.lowlevel.wait_readable(self._inbox.fd)
+            await trio.lowlevel.wait_readable(self._fd)
             self._yielded_at = trio.current_time()
         return mails
 
     def _drain(self) -> list[Mail]:
+        if self._door is None:
+            return self._drain_inbox()
+        mails: list[Mail] = []
+        for fd, _ in self._epoll.poll(0):
+            if fd == self._inbox.fd:
+                mails += self._drain_inbox()
+                continue
+            for data in self._door.receive(fd):
+                self._take(data, mails)
+        return mails
+
+    def _drain_inbox(self) -> list[Mail]:
         mails: list[Mail] = []
         size = 0
         receive = self._inbox.receive_nowait
@@ -93,16 +141,19 @@ class Mailbox:
             if data is None:
                 break
             size += len(data)
-            try:
-                mail = decode_envelope(data)
-            except ProtocolError as exc:
-                self._counts["refused"] += 1
-                logger.warning("refused a message", extra={"reason": exc.message})
-                continue
-            self._counts["letters_in"] += len(mail.letters)
-            mails.append(mail)
-        self._counts["messages_in"] += len(mails)
+            self._take(data, mails)
         return mails
+
+    def _take(self, data: bytes, mails: list[Mail]) -> None:
+        try:
+            mail = decode_envelope(data)
+        except ProtocolError as exc:
+            self._counts["refused"] += 1
+            logger.warning("refused a message", extra={"reason": exc.message})
+            return
+        self._counts["letters_in"] += len(mail.letters)
+        self._counts["messages_in"] += 1
+        mails.append(mail)
 
     # -------------------------------------------------------------- sending
     def queue(self, to: str, request_id: int, body: Message) -> None:
@@ -113,10 +164,16 @@ class Mailbox:
         """Add letters for the mailbox ``to``: request ids and bodies."""
         peer = self._peers.get(to)
         if peer is None:
-            outlet = Outlet(mailbox_path(self._runtime_dir, to))
-            peer = self._peers[to] = _Peer(outlet)
+            peer = self._peers[to] = _Peer(self._way_to(to))
         self._counts["dropped"] += peer.add_all(letters)
         self._dirty[to] = peer
+
+    def _way_to(self, to: str) -> Outlet | Knocker:
+        if self._knocks:
+            door = door_path(self._runtime_dir, to)
+            if Path(door).exists():
+                return Knocker(door)
+        return Outlet(mailbox_path(self._runtime_dir, to))
 
     def flush(self) -> None:
         """Send what is queued as far as the receivers take it; never blocks."""
@@ -199,5 +256,8 @@ class Mailbox:
         """Close the mailbox and remove its file; idempotent."""
         for to in list(self._peers):
             self.forget(to)
-        trio.lowlevel.notify_closing(self._inbox.fd)
+        trio.lowlevel.notify_closing(self._fd)
+        if self._door is not None:
+            self._epoll.close()
+            self._door.close()
         self._inbox.close()

@@ -46,6 +46,7 @@ from aurora_actors.messages.supervision import (
     TreeStopping,
     ZygoteNotice,
 )
+from aurora_actors.transport.doors import door_path
 from aurora_actors.transport.mailbox import Mailbox
 from aurora_actors.transport.sockets import mailbox_path
 from aurora_supervisor.attach import AttachServer
@@ -324,7 +325,7 @@ class Tree:
         around = self._around
         # The predecessor's socket, and what was queued for it, are not for this one.
         self._mailbox.forget(name)
-        Path(mailbox_path(around.runtime_dir, name)).unlink(missing_ok=True)
+        self._remove_sockets(name)
         child = self._machine.children[name]
         group = child.group
         spec = ActorSpec(
@@ -441,9 +442,12 @@ class Tree:
     def client_gone(self, name: str) -> None:
         """Remove an application's mailbox and tell the actors."""
         self._mailbox.forget(name)
-        path = Path(mailbox_path(self._around.runtime_dir, name))
-        path.unlink(missing_ok=True)
+        self._remove_sockets(name)
         self._tell_actors(ClientGone(client=name))
+
+    def _remove_sockets(self, name: str) -> None:
+        for path_of in (mailbox_path, door_path):
+            Path(path_of(self._around.runtime_dir, name)).unlink(missing_ok=True)
 
     def clients_changed(self) -> None:
         """Stop an embedded tree that nobody uses and nobody is about to use."""

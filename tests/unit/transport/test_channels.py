@@ -23,12 +23,15 @@ from aurora_actors.transport.sockets import Outlet, mailbox_path
 Opener = Callable[[str], Channel]
 
 
-@pytest.fixture(params=["nng", "memory"])
+@pytest.fixture(params=["nng", "doors", "memory"])
 def opener(request: pytest.FixtureRequest, runtime_dir: Path) -> Opener:
     if request.param == "memory":
         network = MemoryNetwork()
         return network.open
-    return lambda name: Mailbox.open(str(runtime_dir), name)
+    hurried = request.param == "doors"
+    return lambda name: Mailbox.open(
+        str(runtime_dir), name, has_door=hurried, knocks=hurried
+    )
 
 
 @asynccontextmanager
