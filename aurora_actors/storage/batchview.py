@@ -72,7 +72,8 @@ class BatchView:
             found = (self.record(collection, row) for row in rows)
             return [record for record in found if record is not None]
         cursor = self.txn.cursor(self.tables.docs)
-        keys = [row_key(collection.id, row) for row in rows]
+        pack, prefix = _U64.pack, collection.prefix
+        keys = [prefix + pack(row) for row in rows]
         return [record for _, record in cursor.getmulti(keys)]
 
     def job_entry(self, key: bytes) -> bytes | None:

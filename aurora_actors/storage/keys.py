@@ -15,7 +15,7 @@ from zlib import crc32
 from aurora_actors.schema.ids import check_id
 from aurora_actors.schema.values import Buffer
 from aurora_actors.storage.catalog import Collection
-from aurora_actors.storage.layout import value_key
+from aurora_actors.storage.layout import LONGEST_WHOLE, TEXT_TAG, value_key
 
 __all__ = ["id_key", "id_keys", "pack_records", "present_keys", "unique_keys"]
 
@@ -94,8 +94,12 @@ def unique_keys(
 def present_keys(collection: Collection, bodies: Iterable[Buffer]) -> list[bytes]:
     """The keys in ``unique`` of documents that are stored, so need no check."""
     prefixes, values_of = collection.unique, collection.validator.unique_values
+    texts = {name: prefix + TEXT_TAG for name, prefix in prefixes.items()}
+    # Most are short texts, whose key takes no call of ours.
     return [
-        prefixes[name] + value_key(value)
+        texts[name] + data
+        if type(value) is str and len(data := value.encode()) <= LONGEST_WHOLE
+        else prefixes[name] + value_key(value)
         for body in bodies
         for name, value in values_of(body)
     ]

@@ -35,6 +35,7 @@ __all__ = [
     "CHECKPOINT_FILE",
     "DATA_FILE",
     "FORMAT_VERSION",
+    "LONGEST_WHOLE",
     "META_AGES",
     "META_COLLECTION",
     "META_COUNTERS",
@@ -48,6 +49,7 @@ __all__ = [
     "REPAIR_READY",
     "REPAIR_SCRATCH",
     "TABLES",
+    "TEXT_TAG",
     "WAL_DIRECTORY",
     "WRITER_LOCK",
     "collection_prefix",
@@ -123,7 +125,8 @@ def unpack_request_key(key: bytes) -> tuple[str, int]:
 # ------------------------------------------------------------------ value keys
 # Values up to this length are kept whole; longer ones as their beginning and a digest.
 # A whole key is then at most 6 + 1 + 460 + 32 = 499 bytes; LMDB 0.9 takes 511.
-_LONGEST_WHOLE: Final = 460
+LONGEST_WHOLE: Final = 460
+TEXT_TAG: Final = b"\x03"
 
 _FALSE, _TRUE = b"\x01\x00", b"\x01\x01"
 _NUMBER = struct.Struct(">BQH")
@@ -152,14 +155,14 @@ def _number(value: float) -> bytes:
 
 def _text(value: str) -> bytes:
     data = value.encode()
-    if len(data) > _LONGEST_WHOLE:
-        data = data[:_LONGEST_WHOLE] + blake2b(data, digest_size=32).digest()
-    return b"\x03" + data
+    if len(data) > LONGEST_WHOLE:
+        data = data[:LONGEST_WHOLE] + blake2b(data, digest_size=32).digest()
+    return TEXT_TAG + data
 
 
 def _binary(value: bytes) -> bytes:
-    if len(value) > _LONGEST_WHOLE:
-        value = value[:_LONGEST_WHOLE] + blake2b(value, digest_size=32).digest()
+    if len(value) > LONGEST_WHOLE:
+        value = value[:LONGEST_WHOLE] + blake2b(value, digest_size=32).digest()
     return b"\x07" + value
 
 

@@ -53,13 +53,22 @@ class TableWriter:
             return
         puts = [(key, value) for key, value in changes.items() if value is not None]
         if len(puts) != len(changes):
-            keys = sorted(key for key, value in changes.items() if value is None)
-            for key in keys:
-                txn.delete(key, b"", table)
-            self.pages += _PATH + len(keys)
+            self._delete(
+                table, [key for key, value in changes.items() if value is None]
+            )
         if puts:
             puts.sort()
             self._put(table, puts)
+
+    def _delete(self, table: Table, keys: list[bytes]) -> None:
+        keys.sort()
+        cursor = self._txn.cursor(table)
+        # A cursor finds a neighbour without beginning at the root.
+        find, delete = cursor.set_key, cursor.delete
+        for key in keys:
+            if find(key):
+                delete()
+        self.pages += _PATH + len(keys)
 
     def _put(self, table: Table, items: Sequence[tuple[bytes, bytes]]) -> None:
         cursor = self._txn.cursor(table)

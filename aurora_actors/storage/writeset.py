@@ -15,6 +15,7 @@ so that both give the same bytes.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -271,7 +272,8 @@ class WriteSet(BatchView):
         lsns = range(first_lsn, first_lsn + len(rows))
         changes = delete_changes(number, rows, records)
         self._add(self._changes, dict(zip(lsns, changes, strict=True)))
-        self._clear(self._docs, [row_key(number, row) for row in rows])
+        pack = _U64.pack
+        self._clear(self._docs, [prefix + pack(row) for row in rows])
         self._clear(self._ids, [prefix + r[13 : 13 + r[8]] for r in records])
         self._clear(self._unique, list(freed))
         next_row, total = self.catalog.counters[number]
@@ -306,22 +308,19 @@ class WriteSet(BatchView):
                 self._supersede(record)
             self.lsn = first_lsn - 1
             return
-        first = _U64.pack(self.first_change)
-        ending = {
-            record[:8]: lsn
-            for lsn, record in enumerate(records, first_lsn)
-            if record[:8] >= first
-        }
-        cursor = self.txn.cursor(self.tables.changes)
-        pack = _U64.pack
-        self._add(
-            self._changes,
-            {
-                int.from_bytes(key, "big"): value[:13] + pack(ending[key])
-                for key, value in cursor.getmulti(sorted(ending))
-                if value[0] == _INSERT
-            },
+        first, pack = _U64.pack(self.first_change), _U64.pack
+        before = [record[:8] for record in records]
+        lsns = range(first_lsn, first_lsn + len(records))
+        ending = dict(zip(before, map(pack, lsns), strict=True))
+        before.sort()
+        found = self.txn.cursor(self.tables.changes).getmulti(
+            before[bisect_left(before, first) :]
         )
+        ended = {
+            key: value[:13] + ending[key] for key, value in found if value[0] == _INSERT
+        }
+        numbers = struct.unpack(f">{len(ended)}Q", b"".join(ended))
+        self._add(self._changes, dict(zip(numbers, ended.values(), strict=True)))
 
     # -------------------------------------------------------------- jobs
     def index_job(self, row: int, before: JobKeys, after: JobKeys) -> None:
