@@ -1,4 +1,4 @@
-"""What requests do to jobs, inside a batch. Storage process only.
+"""What enqueuers and workers do to jobs, inside a batch. Storage process only.
 
 Whatever depends on the time or on chance is decided here, and goes into the documents:
 the log has only those, so that its replay needs neither.
@@ -6,31 +6,25 @@ the log has only those, so that its replay needs neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from aurora_actors.config import AuroraConfig
-from aurora_actors.errors import ConflictError, LimitExceededError, UsageError
+from aurora_actors.errors import ConflictError, LimitExceededError
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.jobs import (
     JOBS,
-    CancelJobs,
     EnqueueJobs,
     FinishJobs,
     JobOutcome,
     JobPart,
     JobsEnqueued,
     JobsFinished,
-    LimitQueue,
     NewJob,
     OutcomeKind,
-    PauseQueue,
-    PurgeJobs,
     ReportProgress,
-    ResumeQueue,
-    RetryJobs,
     WorkerGone,
 )
 from aurora_actors.messages.schedules import SCHEDULE_PARTS, SchedulePart
@@ -38,7 +32,6 @@ from aurora_actors.messages.storage import Written
 from aurora_actors.schema.record import record_id
 from aurora_actors.storage.jobs.desk import Desk
 from aurora_actors.storage.jobs.document import (
-    DEAD_LETTER,
     ENDED,
     RUNNING,
     to_micros,
@@ -51,26 +44,21 @@ from aurora_actors.storage.jobs.enqueueing import (
     enqueue_run,
 )
 from aurora_actors.storage.jobs.index import (
-    EXPIRES,
-    NO_KEYS,
     keys_of,
     row_of_key,
     running_keys,
-    unique_entry,
 )
+from aurora_actors.storage.jobs.ledger import Ledger
 from aurora_actors.storage.jobs.machine import (
     Retention,
-    can_retry,
-    cancel,
     end_attempt,
     lose_worker,
-    retry,
     start as begin,
     time_out,
 )
-from aurora_actors.storage.jobs.queues import set_queue
+from aurora_actors.storage.jobs.managing import JobManagement
 from aurora_actors.storage.jobs.records import job_of
-from aurora_actors.storage.jobs.rows import FoundJob, find_job, own_collection, put_job
+from aurora_actors.storage.jobs.rows import find_job, own_collection
 from aurora_actors.storage.jobs.scheduling import Schedules
 from aurora_actors.storage.jobs.together import JobWrites
 from aurora_actors.storage.writeset import WriteSet
@@ -122,22 +110,19 @@ class JobChanges:
         self._max_bytes = config.max_document_bytes
         jobs = config.jobs
         self._retention = Retention(jobs.retention_s, jobs.dead_letter_retention_s)
+        self._ledger = Ledger(around.desk, around.now, self._retention, synced)
+        self.management = JobManagement(self._ledger, insert_all)
         self._apply: dict[type, Callable[[WriteSet, Any], Message]] = {
             EnqueueJobs: self._enqueue,
             FinishJobs: self._finish,
             ReportProgress: self._report,
             WorkerGone: self._lose,
-            CancelJobs: self._cancel,
-            RetryJobs: self._retry,
-            PauseQueue: self._set_queue,
-            ResumeQueue: self._set_queue,
-            LimitQueue: self._set_queue,
-            PurgeJobs: self._purge,
         }
         self.schedules = Schedules(
             around.now, self._retention, insert_all, synced=synced
         )
-        self._apply.update(dict.fromkeys(SCHEDULE_PARTS, self.schedules.apply))
+        self._apply |= self.management.carried_out
+        self._apply |= dict.fromkeys(SCHEDULE_PARTS, self.schedules.apply)
 
     def apply(self, batch: WriteSet, request: JobPart | SchedulePart) -> Message:
         """Carry out one request; the caller undoes it when it raises.
@@ -146,19 +131,6 @@ class JobChanges:
             AuroraError: it is refused.
         """
         return self._apply[type(request)](batch, request)
-
-    def _written(self, batch: WriteSet, start: int, affected: int) -> Written:
-        lsn = batch.lsn if batch.lsn > start else 0
-        return Written(lsn=lsn, synced=self._synced, affected=affected)
-
-    def _endings(self, batch: WriteSet, now: datetime) -> Endings:
-        return Endings(batch, now, self._retention)
-
-    def _put(self, batch: WriteSet, found: FoundJob) -> None:
-        collection = batch.catalog.by_name[JOBS]
-        put_job(batch, collection, found.row, found.record, found.job, found.keys)
-        if found.job.status != RUNNING and found.id in self._desk.held:
-            batch.note(self._desk.held, found.id, None)
 
     # -------------------------------------------------------------- enqueueing
     def _check_sizes(self, jobs: Iterable[NewJob]) -> None:
@@ -201,7 +173,7 @@ class JobChanges:
     # -------------------------------------------------------------- workers
     def _finish(self, batch: WriteSet, request: FinishJobs) -> JobsFinished:
         start, now = batch.lsn, self._now()
-        endings = self._endings(batch, now)
+        endings = self._ledger.endings(batch, now)
         accepted = []
         writes = JobWrites(batch, own_collection(batch))
         for outcome in request.outcomes:
@@ -278,21 +250,21 @@ class JobChanges:
             if report.fraction is not None:
                 job.progress = min(max(report.fraction, 0.0), 1.0)
             job.note = report.note[:_MAX_NOTE] or None
-            self._put(batch, found)
+            self._ledger.put(batch, found)
             changed += 1
         self._desk.renew(request.worker)
-        return self._written(batch, start, changed)
+        return self._ledger.written(batch, start, changed)
 
     def _lose(self, batch: WriteSet, request: WorkerGone) -> Written:
         start, changed = batch.lsn, 0
         for worker in self._desk.workers_of(request.worker):
             changed += self.lose(batch, worker, request.reason or "its worker has gone")
-        return self._written(batch, start, changed)
+        return self._ledger.written(batch, start, changed)
 
     def lose(self, batch: WriteSet, worker: str, reason: str) -> int:
         """A worker is gone: its jobs wait again; returns their number."""
         now = self._now()
-        endings = self._endings(batch, now)
+        endings = self._ledger.endings(batch, now)
         lost = self._desk.jobs_of(worker)
         for job_id in lost:
             found = find_job(batch, job_id, self._desk.held[job_id].row)
@@ -302,7 +274,7 @@ class JobChanges:
             lose_worker(found.job, reason, now, self._retention)
             if found.job.status in ENDED:
                 endings.add(found.job)
-            self._put(batch, found)
+            self._ledger.put(batch, found)
         endings.settle()
         batch.note(self._desk.leases, worker, None)
         batch.note(self._desk.waiting, worker, None)
@@ -311,7 +283,7 @@ class JobChanges:
     def end_overdue(self, batch: WriteSet, ids: Iterable[str]) -> None:
         """Fail attempts that have taken too long."""
         now = self._now()
-        endings = self._endings(batch, now)
+        endings = self._ledger.endings(batch, now)
         for job_id in ids:
             found = find_job(batch, job_id, self._desk.held[job_id].row)
             if found is None:
@@ -320,13 +292,13 @@ class JobChanges:
             time_out(found.job, now, self._chance(), self._retention)
             if found.job.status in ENDED:
                 endings.add(found.job)
-            self._put(batch, found)
+            self._ledger.put(batch, found)
         endings.settle()
 
     def fail_unhandled(self, batch: WriteSet, lane: bytes) -> None:
         """Fail what is due in a lane whose type no worker has a handler for."""
         now = self._now()
-        endings = self._endings(batch, now)
+        endings = self._ledger.endings(batch, now)
         for key in list(islice(batch.lane(lane, ()), _UNHANDLED_AT_ONCE)):
             if lane[-1] and int.from_bytes(key[-16:-8], "big") > to_micros(now):
                 break
@@ -344,122 +316,8 @@ class JobChanges:
             end_attempt(found.job, outcome, now, self._chance(), self._retention)
             if found.job.status in ENDED:
                 endings.add(found.job)
-            self._put(batch, found._replace(id=record_id(found.record)))
+            self._ledger.put(batch, found._replace(id=record_id(found.record)))
         endings.settle()
-
-    # -------------------------------------------------------------- management
-    def _cancel(self, batch: WriteSet, request: CancelJobs) -> Written:
-        start, now, changed = batch.lsn, self._now(), 0
-        endings = self._endings(batch, now)
-        for job_id in request.ids:
-            found = find_job(batch, job_id)
-            if found is None or not cancel(found.job, now, self._retention):
-                continue
-            if found.job.status in ENDED:
-                endings.add(found.job)
-            self._put(batch, found)
-            held = self._desk.held.get(job_id)
-            if held is not None:
-                batch.note(self._desk.held, job_id, held._replace(cancel=True))
-                batch.note(self._desk.cancels, job_id, held.worker)
-            changed += 1
-        endings.settle()
-        return self._written(batch, start, changed)
-
-    def _retry(self, batch: WriteSet, request: RetryJobs) -> Written:
-        start, changed = batch.lsn, 0
-        for found in self._to_retry(batch, request):
-            if not can_retry(found.job) or _is_replaced(batch, found):
-                continue
-            retry(found.job)
-            self._put(batch, found)
-            changed += 1
-        return self._written(batch, start, changed)
-
-    def _to_retry(self, batch: WriteSet, request: RetryJobs) -> Iterator[FoundJob]:
-        for job_id in request.ids:
-            found = find_job(batch, job_id)
-            if found is not None:
-                yield found
-        if not request.queue:
-            return
-        queues = {request.queue}
-        letters = (
-            found
-            for found in self._ended(batch)
-            if found.job.status == DEAD_LETTER
-            and (request.queue == _ALL or found.job.queue in queues)
-        )
-        yield from list(islice(letters, request.limit))
-
-    def _ended(self, batch: WriteSet, until: int | None = None) -> Iterator[FoundJob]:
-        """The jobs that have ended, those that are to be removed first in front."""
-        for key in batch.job_keys(EXPIRES):
-            if until is not None and int.from_bytes(key[1:9], "big") > until:
-                return
-            found = find_job(batch, "", row_of_key(key))
-            if found is not None:
-                yield found._replace(id=record_id(found.record))
-
-    def _set_queue(
-        self, batch: WriteSet, request: PauseQueue | ResumeQueue | LimitQueue
-    ) -> Written:
-        start = batch.lsn
-        changed = set_queue(batch, self._desk, request, self._insert_all)
-        return self._written(batch, start, int(changed))
-
-    # -------------------------------------------------------------- removal
-    def _purge(self, batch: WriteSet, request: PurgeJobs) -> Written:
-        if request.status and request.status not in ENDED:
-            raise UsageError(
-                f"only jobs that have ended can be removed, not {request.status!r} ones"
-            )
-        start = batch.lsn
-        ended = (
-            found
-            for found in self._ended(batch)
-            if not request.status or found.job.status == request.status
-        )
-        if request.ended_before is not None:
-            ended = (f for f in ended if _ended_before(f, request.ended_before))
-        count = self._remove(batch, list(islice(ended, request.limit)))
-        return self._written(batch, start, count)
-
-    def remove_expired(self, batch: WriteSet, limit: int) -> int:
-        """Remove jobs whose time is over; returns how many."""
-        until = to_micros(self._now())
-        return self._remove(batch, list(islice(self._ended(batch, until), limit)))
-
-    def _remove(self, batch: WriteSet, removed: list[FoundJob]) -> int:
-        if not removed:
-            return 0
-        endings = self._endings(batch, self._now())
-        collection = batch.catalog.by_name[JOBS]
-        rows = [found.row for found in removed]
-        batch.delete(collection, rows, [found.record for found in removed], ())
-        for found in removed:
-            endings.removed(found.job)
-            batch.index_job(found.row, found.keys, NO_KEYS)
-            if found.job.unique_key:
-                batch.forget_unique_job(found.row, unique_entry(found.job.unique_key))
-        endings.settle()
-        return len(removed)
-
-
-def _ended_before(found: FoundJob, moment: int) -> bool:
-    finished = found.job.finished_at
-    return finished is not None and to_micros(finished) < moment
-
-
-def _is_replaced(batch: WriteSet, found: FoundJob) -> bool:
-    """Whether an unfinished job has taken the unique key meanwhile."""
-    if not found.job.unique_key or found.job.status not in ENDED:
-        return False
-    entry = batch.job_entry(unique_entry(found.job.unique_key))
-    if entry is None or int.from_bytes(entry, "big") == found.row:
-        return False
-    other = find_job(batch, "", int.from_bytes(entry, "big"))
-    return other is not None and other.job.status not in ENDED
 
 
 def _was_recorded(batch: WriteSet, worker: str, outcome: JobOutcome) -> bool:

@@ -303,7 +303,7 @@ class JobService:
                 self._changes.fail_unhandled(batch, lane)
 
     def _remove(self, batch: WriteSet, now: float) -> None:
-        removed = self._changes.remove_expired(batch, _REMOVED_AT_ONCE)
+        removed = self._changes.management.remove_expired(batch, _REMOVED_AT_ONCE)
         if removed < _REMOVED_AT_ONCE:
             self._next_removal = now + self._config.cleanup_interval_seconds
 
