@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
+import httpx
 import pytest
 from support import wait_until
 
@@ -29,19 +30,15 @@ def test_the_board_of_orders_ends_when_all_are_served():
     assert done.stdout.endswith("insert: 40\nupdate: 40\n")
 
 
-@pytest.mark.skipif(
-    not (find_spec("starlette") and find_spec("uvicorn") and find_spec("httpx")),
-    reason="needs starlette, uvicorn and httpx",
-)
 def test_a_browser_resumes_though_the_server_was_restarted(tmp_path):
-    import httpx
-
     command = [sys.executable, str(EXAMPLES / "live_orders_sse.py")]
-    base = "http://127.0.0.1:8765"
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    base = f"http://127.0.0.1:{port}"
 
     def serve():
         process = subprocess.Popen(
-            [*command, str(tmp_path / "orders.db"), "8765"],
+            [*command, str(tmp_path / "orders.db"), str(port)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
