@@ -92,6 +92,7 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     cors_origins: list[str] = []
     allowed_hosts: list[str] = []
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 16 * _MIB
+    header_timeout_s: Seconds = 10.0
     body_timeout_s: Seconds = 30.0
     max_connections: Positive = 20_000
 

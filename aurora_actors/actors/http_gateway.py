@@ -15,7 +15,6 @@ Invariants:
 from __future__ import annotations
 
 import logging
-import os
 import resource
 import socket
 from pathlib import Path
@@ -23,7 +22,6 @@ from typing import Final
 
 import trio
 from hypercorn.config import Config
-from hypercorn.trio import serve as serve_http
 from hypercorn.typing import ASGIFramework
 
 from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
@@ -36,6 +34,7 @@ from aurora_actors.http.app import application
 from aurora_actors.http.gate import Gateway
 from aurora_actors.http.heap import Heap
 from aurora_actors.http.repeats import forget_old
+from aurora_actors.http.serving import serve_connections
 from aurora_actors.messages.supervision import ActorSpec, ShutDown
 
 __all__ = ["main"]
@@ -140,19 +139,23 @@ async def _serve_http(
 ) -> None:
     settings = gateway.settings
     http = Config()
-    # One of its own: Hypercorn closes what it is given.
-    http.bind = [f"fd://{os.dup(listener.fileno())}"]
     http.accesslog = None
     http.errorlog = logging.getLogger("hypercorn")
     http.include_server_header = False
     http.graceful_timeout = config.shutdown_grace_s * _DRAIN_SHARE
-    http.keep_alive_timeout = 60.0
+    http.ssl_handshake_timeout = settings.header_timeout_s
     http.websocket_max_message_size = settings.max_body_bytes
     http.websocket_ping_interval = _PING_S
     if settings.tls_certificate is not None:
         http.certfile, http.keyfile = settings.tls_certificate, settings.tls_key
     app: ASGIFramework = application(gateway)  # type: ignore[assignment]  # Starlette's own types
-    await serve_http(app, http, shutdown_trigger=shutdown.wait, mode="asgi")
+    await serve_connections(
+        app,
+        listener.dup(),
+        http,
+        header_timeout_s=settings.header_timeout_s,
+        shutdown=shutdown.wait,
+    )
 
 
 def _listen(settings: HttpConfig) -> socket.socket:

@@ -131,8 +131,7 @@ class Aurora(
         Raises:
             CollectionNotFoundError: there is none of this name.
         """
-        name = name_of(collection)
-        return (await self._open().collection(name, timeout)).definition
+        return await self._open().definition(name_of(collection), timeout)
 
     async def drop_collection(
         self, collection: str | type, *, timeout: float | None = None

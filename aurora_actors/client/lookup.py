@@ -69,11 +69,15 @@ class Lookup:
 
     def token(self, name: str) -> Document | None:
         """What is kept of the token called ``name``, its hash too."""
+        record = self.token_record(name)
+        return None if record is None else document_with_id(name, record)
+
+    def token_record(self, name: str) -> bytes | None:
+        """As :meth:`token`, as it is kept."""
         try:
-            record = self._record(TOKENS, name, hidden=True)
+            return self._record(TOKENS, name, hidden=True)
         except CollectionNotFoundError:
             return None
-        return None if record is None else document_with_id(name, record)
 
     def tokens(self) -> list[Document]:
         """What is kept of each token, without the hashes."""

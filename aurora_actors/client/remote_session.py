@@ -33,7 +33,7 @@ from aurora_actors.messages.remote import (
     ReadTokens,
     RecordsRead,
 )
-from aurora_actors.schema.types import decode_definition
+from aurora_actors.schema.types import CollectionDefinition, decode_definition
 from aurora_actors.storage.layout import collection_prefix
 from aurora_actors.storage.reader import CollectionInfo
 
@@ -176,6 +176,12 @@ class RemoteSession(Session):
     ) -> CollectionInfo:
         """One collection."""
         return _info((await self._catalog(name, timeout))[0])
+
+    async def definition(
+        self, name: str, timeout: float | None = None
+    ) -> CollectionDefinition:
+        """The definition of one collection."""
+        return (await self.collection(name, timeout)).definition
 
     async def index_states(self, info: CollectionInfo) -> IndexStates:
         """How far the indexes of a collection are."""

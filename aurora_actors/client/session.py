@@ -19,6 +19,7 @@ from aurora_actors.client.transaction_state import TransactionSpace
 from aurora_actors.config import AuroraConfig
 from aurora_actors.errors import CollectionNotFoundError
 from aurora_actors.indexing.reader import IndexReader
+from aurora_actors.schema.types import CollectionDefinition
 from aurora_actors.storage.reader import CollectionInfo, DataReader
 
 __all__ = ["IndexStates", "Session", "new_client_name"]
@@ -115,6 +116,16 @@ class Session:
         """
         with self.reader.snapshot() as snapshot:
             return snapshot.known(name)
+
+    async def definition(
+        self, name: str, timeout: float | None = None
+    ) -> CollectionDefinition:
+        """The definition of one collection.
+
+        Raises:
+            CollectionNotFoundError: there is none of this name.
+        """
+        return self.reader.definition(name)
 
     async def index_states(self, info: CollectionInfo) -> IndexStates:
         """Of each index by its fields: is it ready, of bitmaps, and its entries."""

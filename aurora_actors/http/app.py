@@ -19,7 +19,7 @@ from aurora_actors.http.guard import Guard
 from aurora_actors.http.openapi import describe, page
 from aurora_actors.http.pages import console_routes
 from aurora_actors.http.problems import answer_error, answer_http_error
-from aurora_actors.http.routing import routes_of
+from aurora_actors.http.routing import Endpoints, routes_of
 from aurora_actors.http.sockets import serve_socket
 from aurora_actors.http.wire import answer
 
@@ -40,7 +40,7 @@ def application(gateway: Gateway) -> Starlette:
         return HTMLResponse(shown, headers={"content-security-policy": _PAGE_POLICY})
 
     routes: list[BaseRoute] = [
-        *routes_of(ENDPOINTS, gateway),
+        *routes_of(ENDPOINTS),
         Route("/openapi.json", openapi),
         Route("/docs", docs),
         WebSocketRoute("/ws", serve_socket),
@@ -48,7 +48,10 @@ def application(gateway: Gateway) -> Starlette:
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, gateway=gateway)],
+        middleware=[
+            Middleware(Guard, gateway=gateway),
+            Middleware(Endpoints, endpoints=ENDPOINTS, gateway=gateway),
+        ],
         exception_handlers={
             AuroraError: answer_error,
             HTTPException: answer_http_error,

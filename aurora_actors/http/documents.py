@@ -96,13 +96,19 @@ async def create_documents(asked: Asked) -> Response:
 
         return answer(await once(asked, body, insert_all), 201)
     document = document_in(body, fields)
+    if "idempotency-key" not in asked.request.headers:
+        return _created(collection, await asked.db.insert_into(collection, document))
 
     async def insert(tx: Transaction) -> dict[str, Any]:
         return {"id": await tx.insert_into(collection, document)}
 
     created = await once(asked, body, insert)
-    location = f"/collections/{quote(collection)}/docs/{quote(created['id'], safe='')}"
-    return answer(created, 201, {"Location": location})
+    return _created(collection, created["id"])
+
+
+def _created(collection: str, document_id: str) -> Response:
+    location = f"/collections/{quote(collection)}/docs/{quote(document_id, safe='')}"
+    return answer({"id": document_id}, 201, {"Location": location})
 
 
 async def read_document(asked: Asked) -> Response:
@@ -161,11 +167,14 @@ async def remove_document(asked: Asked) -> Response:
     collection, key = asked.collection(Role.WRITE), asked.document_id
 
     async def remove(tx: Transaction) -> bool:
-        if "if-match" in asked.request.headers:
-            _check_conditions(asked.request, await tx.get_document(collection, key))
+        _check_conditions(asked.request, await tx.get_document(collection, key))
         return await tx.delete_document(collection, key)
 
-    if not await asked.db.run_transaction(remove):
+    if "if-match" in asked.request.headers:
+        removed = await asked.db.run_transaction(remove)
+    else:
+        removed = await asked.db.delete_document(collection, key)
+    if not removed:
         _found(None, asked)
     return Response(status_code=204)
 

@@ -4,8 +4,9 @@ Invariants:
 
 * A request without a valid token has the role ``HttpConfig.anonymous`` gives, which is
   none by default; a token that is wrong, revoked or over is refused, not ignored.
-* A token is looked up for each request, so that revoking takes effect at once; streams
-  that were begun with it end within seconds.
+* A token is looked up for each request, so that revoking takes effect at once; what it
+  allows is worked out again when that has changed. Streams that were begun with it end
+  within seconds.
 * A browser page of another origin is served only when its origin is in
   ``cors_origins``; and a gateway on the loopback interface answers only to names of this
   machine, so that no page can reach it under a name of its own (DNS rebinding).
@@ -13,10 +14,11 @@ Invariants:
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import anyio
@@ -24,7 +26,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from aurora_actors.client.database import Aurora
-from aurora_actors.client.document import Document
+from aurora_actors.client.document import Document, document_with_id
+from aurora_actors.client.lookup import Lookup
 from aurora_actors.client.tokens import (
     Grant,
     Role,
@@ -38,6 +41,7 @@ from aurora_actors.meters import Histogram
 
 __all__ = ["Gateway", "is_loopback"]
 
+_MOST_KNOWN: Final = 1_000
 _LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -49,6 +53,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class _Known(NamedTuple):
+    """A token that was let in, and what was kept of it then."""
+
+    record: bytes
+    kept: Document
+    grant: Grant
 
 
 class Gateway:
@@ -75,6 +87,7 @@ class Gateway:
         self._streams: dict[tuple[str, int], set[anyio.CancelScope]] = {}
         self.is_ending = False
         self._db: Aurora | None = None
+        self._known: dict[bytes, _Known] = {}
         self._origins = frozenset(settings.cors_origins)
         self._hosts: frozenset[str] | None = None
         if is_loopback(settings.host):
@@ -155,7 +168,7 @@ class Gateway:
     async def end_revoked_streams(self) -> None:
         """End the streams whose tokens were revoked or changed, or are over."""
         for key in [key for key in self._streams if key[1]]:
-            kept = self._kept(key[0])
+            kept = self._lookup().token(key[0])
             if kept is None or kept.lsn != key[1] or is_over(kept):
                 for scope in self._streams.get(key, ()):
                     scope.cancel()
@@ -200,16 +213,34 @@ class Gateway:
         Raises:
             HTTPException: 401 when it is none.
         """
-        await self.wait_attached()
-        name = name_in(token)
-        found = grant_of(token, None if name is None else self._kept(name))
+        if self._db is None:
+            await self.wait_attached()
+        found = self._granted(token)
         if found is None:
             raise _not_authenticated("the token is wrong, revoked or over")
         return found
 
-    def _kept(self, name: str) -> Document | None:
-        """What is kept of the token called ``name``."""
-        return self.db()._open().lookup.token(name)  # noqa: SLF001 - shown to nobody
+    def _granted(self, token: str) -> Grant | None:
+        name = name_in(token)
+        record = None if name is None else self._lookup().token_record(name)
+        # The secret itself is not kept.
+        key = hashlib.sha256(token.encode("utf-8", "replace")).digest()
+        if (known := self._known.get(key)) is not None:
+            if known.record == record and not is_over(known.kept):
+                return known.grant
+            del self._known[key]
+        kept = (
+            None if record is None or name is None else document_with_id(name, record)
+        )
+        grant = grant_of(token, kept)
+        if grant is not None and record is not None and kept is not None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = _Known(record, kept, grant)
+        return grant
+
+    def _lookup(self) -> Lookup:
+        return self.db()._open().lookup  # noqa: SLF001 - for what is shown to nobody
 
     # -------------------------------------------------------------- from where
     def allows_host(self, host: str) -> bool:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeAlias
 
 import anyio
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +31,12 @@ _SECURITY: Final = (
     (b"x-frame-options", b"DENY"),
     (b"cache-control", b"no-store"),
 )
+
+
+# All of a body may come no slower than this, in bytes by the second.
+_SLOWEST: Final = 1024.0
+
+_Headers: TypeAlias = Mapping[bytes, bytes]
 
 
 class _TooLarge(Exception):  # noqa: N818 - a signal
@@ -52,29 +59,30 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(scope)
+        # Of what is sent twice the first counts, as for Starlette's Headers.
+        headers = dict(reversed(scope["headers"]))
+        refusal = self._refusal(scope, headers)
         if scope["type"] == "websocket":
             await self._serve_socket(scope, receive, send, refusal)
         else:
-            await self._serve_request(scope, receive, send, refusal)
+            await self._serve_request(scope, receive, send, headers, refusal)
 
     # -------------------------------------------------------------- from where
-    def _refusal(self, scope: Scope) -> Response | None:
+    def _refusal(self, scope: Scope, headers: _Headers) -> Response | None:
         if self._gateway.is_full:
             return problem(503, "http.busy", "too many requests and streams are open")
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
+        host = headers.get(b"host", b"").decode("latin-1")
         if not self._gateway.allows_host(host):
             return problem(
                 403, "http.host", f"{host[:100]!r} is no name of this server"
             )
-        origin = headers.get("origin")
+        origin = _origin(headers)
         scheme = "https" if scope["scheme"] in {"https", "wss"} else "http"
         if origin is not None and not self._gateway.allows_origin(origin, host, scheme):
             return problem(
                 403, "http.origin", f"pages of {origin[:100]!r} may not use this server"
             )
-        length = headers.get("content-length", "0")
+        length = headers.get(b"content-length", b"0")
         most = self._gateway.settings.max_body_bytes
         if not _streams(scope) and length.isdigit() and int(length) > most:
             return _too_large(most)
@@ -95,11 +103,16 @@ class Guard:
 
     # -------------------------------------------------------------- one request
     async def _serve_request(
-        self, scope: Scope, receive: Receive, send: Send, refusal: Response | None
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: _Headers,
+        refusal: Response | None,
     ) -> None:
-        origin = Headers(scope=scope).get("origin")
+        origin = _origin(headers)
         has_begun = False
-        body = _Body(scope, receive, self._gateway.settings)
+        body = _Body(scope, receive, headers, self._gateway.settings)
 
         async def decorated(message: Message) -> None:
             nonlocal has_begun
@@ -134,11 +147,11 @@ class Guard:
         group = f"responses_{message['status'] // 100}xx"
         counts = self._gateway.counts
         counts[group] = counts.get(group, 0) + 1
-        given = {name for name, _ in message["headers"]}
-        added = (pair for pair in _SECURITY if pair[0] not in given)
-        message["headers"] = [*message["headers"], *added]
-        headers = MutableHeaders(scope=message)
+        given = message["headers"]
+        names = {name for name, _ in given}
+        given += [pair for pair in _SECURITY if pair[0] not in names]
         if origin is not None and self._gateway.is_foreign(origin):
+            headers = MutableHeaders(scope=message)
             headers["access-control-allow-origin"] = origin
             headers["access-control-expose-headers"] = _EXPOSED
             headers.add_vary_header("Origin")
@@ -160,29 +173,39 @@ class _Body:
         has_ended: All of it has been read, or there is none.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, settings: HttpConfig) -> None:
-        headers = Headers(scope=scope)
-        has_length = headers.get("content-length", "0") != "0"
-        self.has_ended = not has_length and "transfer-encoding" not in headers
+    def __init__(
+        self, scope: Scope, receive: Receive, headers: _Headers, settings: HttpConfig
+    ) -> None:
+        has_length = headers.get(b"content-length", b"0") != b"0"
+        self.has_ended = not has_length and b"transfer-encoding" not in headers
         self._receive = receive
         self._timeout_s = settings.body_timeout_s
+        self._ends = anyio.current_time() + settings.body_timeout_s
         self._left = math.inf if _streams(scope) else settings.max_body_bytes
 
     async def receive(self) -> Message:
         """The next piece; afterwards, the end of the connection."""
         if self.has_ended:
             return await self._receive()
+        timeout_s = min(self._timeout_s, self._ends - anyio.current_time())
         try:
-            with anyio.fail_after(self._timeout_s):
+            with anyio.fail_after(max(0.0, timeout_s)):
                 message = await self._receive()
         except TimeoutError:
             raise _TooSlow from None
         if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            self._left -= size
+            self._ends += size / _SLOWEST
             self.has_ended = not message.get("more_body", False)
         if self._left < 0:
             raise _TooLarge
         return message
+
+
+def _origin(headers: _Headers) -> str | None:
+    origin = headers.get(b"origin")
+    return None if origin is None else origin.decode("latin-1")
 
 
 def _streams(scope: Scope) -> bool:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aurora_actors.client.database import Aurora
 from aurora_actors.client.tokens import Grant, Role
-from aurora_actors.errors import ValidationError
+from aurora_actors.errors import AuroraError, ValidationError
 from aurora_actors.http.gate import Gateway
+from aurora_actors.http.problems import answer_error, answer_http_error
 from aurora_actors.http.schemas import JsonSchema
 from aurora_actors.schema.types import SYSTEM_PREFIX
 
-__all__ = ["Asked", "Endpoint", "Handler", "Parameter", "routes_of"]
+__all__ = ["Asked", "Endpoint", "Endpoints", "Handler", "Parameter", "routes_of"]
+
+_NAME: Final = re.compile(r"\{(\w+)\}")
 
 
 class Asked:
@@ -107,28 +113,64 @@ class Endpoint(NamedTuple):
         return (self.handler.__doc__ or "").strip().splitlines()[0]
 
 
-def routes_of(endpoints: Sequence[Endpoint], gateway: Gateway) -> list[Route]:
-    """The routes that lead to ``endpoints``, one for each path."""
-    by_path: dict[str, dict[str, Endpoint]] = {}
-    for endpoint in endpoints:
-        by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
-    return [
-        # An id may contain slashes.
-        Route(
-            path.replace("{id}", "{id:path}"),
-            _dispatch(methods, gateway),
-            methods=list(methods),
-        )
-        for path, methods in by_path.items()
-    ]
+class Endpoints:
+    """Leads requests to endpoints; whatever is not one goes to another application.
 
+    One regular expression finds the path, instead of one after the other: most requests
+    are small, and there are dozens of paths. The other application has to answer what
+    belongs to no path or no method.
 
-def _dispatch(
-    methods: dict[str, Endpoint], gateway: Gateway
-) -> Callable[[Request], Awaitable[Response]]:
-    async def serve(request: Request) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
-        endpoint = methods[method]
+    Args:
+        app: Answers everything else.
+        endpoints: The endpoints.
+        gateway: The gateway.
+    """
+
+    def __init__(
+        self, app: ASGIApp, endpoints: Sequence[Endpoint], gateway: Gateway
+    ) -> None:
+        self._app = app
+        self._gateway = gateway
+        self._ends: dict[int, tuple[dict[str, Endpoint], dict[str, int]]] = {}
+        alternatives: list[str] = []
+        groups = 0
+        for path, methods in _by_path(endpoints).items():
+            names = _NAME.findall(path)
+            numbers = {name: groups + n for n, name in enumerate(names, 1)}
+            groups += len(names) + 1
+            self._ends[groups] = (methods, numbers)
+            # The empty group at the end tells by its number which alternative it was.
+            alternatives.append(_pattern(path) + "()")
+        self._match = re.compile("|".join(alternatives), re.DOTALL).fullmatch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or WebSocket."""
+        endpoint = self._find(scope) if scope["type"] == "http" else None
+        if endpoint is None:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive, send)
+        try:
+            response = await self._answer(endpoint, request)
+        except AuroraError as exc:
+            response = await answer_error(request, exc)
+        except HTTPException as exc:
+            response = await answer_http_error(request, exc)
+        await response(scope, receive, send)
+
+    def _find(self, scope: Scope) -> Endpoint | None:
+        found = self._match(scope["path"])
+        if found is None or found.lastindex is None:
+            return None
+        methods, numbers = self._ends[found.lastindex]
+        method = scope["method"]
+        endpoint = methods.get("GET" if method == "HEAD" else method)
+        if endpoint is not None:
+            scope["path_params"] = {n: found[k] for n, k in numbers.items()}
+        return endpoint
+
+    async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
+        gateway = self._gateway
         if endpoint.role is Role.NONE:
             grant = Grant("", Role.NONE)
         else:
@@ -138,4 +180,35 @@ def _dispatch(
                 grant.need(endpoint.role)
         return await endpoint.handler(Asked(request, gateway, grant))
 
-    return serve
+
+def routes_of(endpoints: Sequence[Endpoint]) -> list[Route]:
+    """Routes that refuse the methods which the paths of ``endpoints`` have not."""
+    return [
+        Route(_NAME.sub(_in_route, path), _refused, methods=list(methods))
+        for path, methods in _by_path(endpoints).items()
+    ]
+
+
+async def _refused(_request: Request) -> Response:
+    raise HTTPException(404)
+
+
+def _by_path(endpoints: Sequence[Endpoint]) -> dict[str, dict[str, Endpoint]]:
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in endpoints:
+        by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    return by_path
+
+
+def _in_route(name: re.Match[str]) -> str:
+    return "{id:path}" if name[1] == "id" else name[0]
+
+
+def _pattern(path: str) -> str:
+    """The regular expression of a path; an id may contain slashes."""
+    parts = _NAME.split(path)
+    made = [re.escape(parts[0])]
+    for name, literal in zip(parts[1::2], parts[2::2], strict=True):
+        made.append("(.*)" if name == "id" else "([^/]+)")
+        made.append(re.escape(literal))
+    return "".join(made)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from threading import Lock
@@ -28,7 +29,7 @@ from aurora_actors.errors import (
     UnavailableError,
     UsageError,
 )
-from aurora_actors.schema.types import HIDDEN
+from aurora_actors.schema.types import HIDDEN, CollectionDefinition
 from aurora_actors.storage.catalog import (
     catalog_version,
     hidden_from_all,
@@ -197,6 +198,24 @@ class DataReader:
             record = snapshot.get(snapshot.known(collection), document_id)
             return None if record is None else bytes(record)
 
+    def definition(self, collection: str) -> CollectionDefinition:
+        """The present definition of a collection, quickly.
+
+        Raises:
+            CollectionNotFoundError: there is no such collection.
+            UsageError: as for :meth:`snapshot`.
+            OverloadedError: as for :meth:`snapshot`.
+        """
+        shared = self._shared
+        if shared is not None and process.pid == self._pid:
+            info = shared.cache.by_name.get(collection)
+            if info is not None:
+                with suppress(_Unsure, lmdb.Error):
+                    _check_catalog(shared)
+                    return info.definition
+        with self.snapshot() as snapshot:
+            return snapshot.known(collection).definition
+
     def unique_record(
         self, collection: str, field: str, value: object, version: int | None = None
     ) -> bytes | Unsure | None:
@@ -253,6 +272,16 @@ UNSURE: Final = Unsure.UNSURE
 
 class _Unsure(Exception):  # noqa: N818 - a signal within this module
     """The catalog has changed since it was read."""
+
+
+def _check_catalog(shared: SharedEnvironment) -> None:
+    txn = shared.env.begin()
+    try:
+        state = txn.get(META_STATE, None, shared.tables.meta)
+    finally:
+        txn.abort()
+    if state is None or catalog_version(state) != shared.cache.version:
+        raise _Unsure
 
 
 def _read_record(

@@ -8,10 +8,15 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import h2.config
+import h2.connection
+import h2.events
 import httpx
 import psutil
 import pytest
@@ -31,7 +36,9 @@ BODY_LIMIT = 4096
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     path = tmp_path_factory.mktemp("http") / "data.db"
-    http = HttpConfig(port=0, max_body_bytes=BODY_LIMIT, body_timeout_s=0.5)
+    http = HttpConfig(
+        port=0, max_body_bytes=BODY_LIMIT, body_timeout_s=0.5, header_timeout_s=0.5
+    )
     with serving(path, http) as served:
         yield served
 
@@ -423,6 +430,105 @@ def test_large_slow_and_truncated_bodies_are_refused(served: Served):
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as torn:
         torn.sendall(head.encode())
     assert served.db.query("bodies").count() == 0
+    assert served.http.get("/health").status_code == 200
+
+
+def raw(served: Served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", served.port), timeout=20)
+
+
+def all_of(connection: socket.socket) -> bytes:
+    """What comes until the other side closes."""
+    received = b""
+    while data := connection.recv(4096):
+        received += data
+    return received
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"G", b"GET /health HTTP/1.1\r\n", b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nA: "],
+)  # fmt: skip
+def test_heads_that_do_not_come_are_not_waited_for(served: Served, begun: bytes):
+    with raw(served) as slow:
+        slow.sendall(begun)
+        head, _, body = all_of(slow).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(body)["code"] == "http.slow_head"
+
+
+def test_a_second_head_has_its_own_time_and_trickling_gains_none(served: Served):
+    request = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with raw(served) as slow:
+        slow.sendall(request + request[:10])
+        first = slow.recv(4096)
+        assert first.startswith(b"HTTP/1.1 200"), first
+        ends = time.monotonic() + 20
+        with suppress(OSError):
+            while time.monotonic() < ends:
+                slow.sendall(b"x")
+                slow.settimeout(0.1)
+                with suppress(TimeoutError):
+                    if not (first := slow.recv(4096)):
+                        break
+                    assert first.startswith(b"HTTP/1.1 408")
+        assert time.monotonic() < ends
+
+
+def test_a_body_that_trickles_is_not_waited_for(served: Served):
+    docs = f"{served.collection('trickled')}/docs"
+    head = (
+        f"POST {docs} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
+        f"Authorization: Bearer {served.token}\r\n\r\n"
+    )
+    with raw(served) as slow:
+        slow.sendall(head.encode())
+        slow.settimeout(0.1)
+        for _ in range(200):
+            slow.sendall(b" ")
+            with suppress(TimeoutError):
+                assert slow.recv(4096).startswith(b"HTTP/1.1 408")
+                break
+        else:
+            pytest.fail("a byte now and then keeps a request open")
+    assert served.db.query("trickled").count() == 0
+
+
+def test_a_connection_that_waits_between_requests_is_kept(served: Served):
+    request = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with raw(served) as patient, raw(served) as slow:
+        patient.sendall(request)
+        assert patient.recv(4096).startswith(b"HTTP/1.1 200")
+        slow.sendall(b"G")
+        all_of(slow)  # so much time has passed
+        patient.sendall(request)
+        assert patient.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_http2_is_spoken_and_nonsense_in_it_ends_one_connection(served: Served):
+    for path, status in ((b"/health", b"200"), (b"/\xff\xfe", None)):
+        client = h2.connection.H2Connection(
+            h2.config.H2Configuration(
+                client_side=True,
+                header_encoding=None,
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+            )
+        )
+        client.initiate_connection()
+        headers = [
+            (b":method", b"GET"), (b":path", path), (b":scheme", b"http"),
+            (b":authority", b"127.0.0.1"),
+        ]  # fmt: skip
+        client.send_headers(1, headers, end_stream=True)
+        found: bytes | None = None
+        with raw(served) as connection:
+            connection.sendall(client.data_to_send())
+            while found is None and (data := connection.recv(4096)):
+                for event in client.receive_data(data):
+                    if isinstance(event, h2.events.ResponseReceived):
+                        found = dict(event.headers)[b":status"]
+        assert found == status
     assert served.http.get("/health").status_code == 200
 
 
