@@ -77,5 +77,5 @@ class Scaling:
     def _present(self) -> int:
         """How many processes of the pool there are: each has its mailbox."""
         start = len(self._group) + 1
-        names = (path.stem for path in self._runtime_dir.glob(f"{self._group}-*"))
+        names = (path.stem for path in self._runtime_dir.glob(f"{self._group}-*.ipc"))
         return max(1, sum(name[start:].isdigit() for name in names))
