@@ -34,29 +34,60 @@ from aurora_actors.messages.supervision import (
     TreeStopping,
 )
 from aurora_actors.telemetry import RequestTrace
-from aurora_actors.transport.doors import Door, door_path
+from aurora_actors.transport.doors import Door, door_path, way_to
 from aurora_actors.transport.sockets import Inbox, Outlet, mailbox_path
 
 __all__ = ["EXECUTOR", "Link"]
 
 EXECUTOR: Final = "query_executor-"
 _MAILS_A_TURN: Final = 64
+_LARGE_BYTES: Final = 1 << 16
 _LONGEST_WAIT_S: Final = 86_400.0
 
 _live: weakref.WeakSet[Link] = weakref.WeakSet()
 
 
 class _Route:
-    """The way to one actor, with what it could not take yet."""
+    """The way to one actor, with what it could not take yet.
 
-    def __init__(self, path: str) -> None:
-        self.outlet = Outlet(path)
+    If the actor has a door there are two: nng takes large envelopes in while the actor
+    is busy, and all others go through the door. What is sent by one way could overtake
+    what was sent by the other, so the way changes only when all of that was answered.
+    """
+
+    def __init__(self, runtime_dir: str, name: str) -> None:
+        self.name = name
+        self.outlet = self._way = way_to(runtime_dir, name)
         self.backlog: deque[bytes] = deque()
         self.watched: tuple[int, int] | None = None
+        self._mailbox = mailbox_path(runtime_dir, name)
+        self._way_for_large: Outlet | None = None
+        self._is_large = False
+        self._sent = 0
 
-    def push(self, data: bytes) -> None:
+    def push(self, data: bytes, core: ClientProtocol) -> None:
+        if (
+            self._is_large is not (len(data) > _LARGE_BYTES)
+            and not self.backlog
+            and core.is_answered(self.name, self._sent)
+        ):
+            self._change()
+        self._sent = core.last_number
         if self.backlog or not self.outlet.send_nowait(data):
             self.backlog.append(data)
+
+    def _change(self) -> None:
+        self._is_large = not self._is_large
+        if isinstance(self._way, Outlet):
+            return  # there is no other
+        if self._way_for_large is None:
+            self._way_for_large = Outlet(self._mailbox)
+        self.outlet = self._way_for_large if self._is_large else self._way
+
+    def close(self) -> None:
+        self._way.close()
+        if self._way_for_large is not None:
+            self._way_for_large.close()
 
     def drain(self) -> None:
         while self.backlog and self.outlet.send_nowait(self.backlog[0]):
@@ -122,9 +153,9 @@ class Link:
         for destination, data in self.core.outgoing():
             route = self._routes.get(destination)
             if route is None:
-                path = mailbox_path(self._runtime_dir, destination)
-                route = self._routes[destination] = _Route(path)
-            route.push(data)
+                route = _Route(self._runtime_dir, destination)
+                self._routes[destination] = route
+            route.push(data, self.core)
             self._watch(route)
 
     def _watch(self, route: _Route) -> None:
@@ -234,7 +265,7 @@ class Link:
             # connection: nng may not have seen yet that the old one is dead.
             route.backlog.clear()
             self._watch(route)
-            route.outlet.close()
+            route.close()
 
     def _down(self) -> AuroraError:
         if self._stopping is not None:
@@ -264,7 +295,7 @@ class Link:
             self._epoll.close()
             os.close(self._bell)
             for route in self._routes.values():
-                route.outlet.close()
+                route.close()
 
     def leave(self, within_s: float) -> None:
         """After :meth:`shut`: detach and close everything; blocks the thread.

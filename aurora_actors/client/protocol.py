@@ -456,6 +456,21 @@ class ClientProtocol:
         return len(self._calls) + len(self._streams)
 
     @property
+    def last_number(self) -> int:
+        """The number of the newest request."""
+        return self._last_number
+
+    def is_answered(self, destination: str, upto: int) -> bool:
+        """Whether nothing up to this number waits for an answer of ``destination``."""
+        for table in (self._calls, self._streams):
+            for pending in table.values():
+                if pending.number > upto:
+                    break
+                if pending.destination == destination:
+                    return False
+        return True
+
+    @property
     def queued_count(self) -> int:
         """About how many requests are queued to be sent."""
         return self._outbox.count

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Final
 
 from aurora_actors.errors import InternalError, LimitExceededError, UsageError
-from aurora_actors.transport.sockets import MAX_MESSAGE_BYTES, mailbox_path
+from aurora_actors.transport.sockets import MAX_MESSAGE_BYTES, Outlet, mailbox_path
 
-__all__ = ["Door", "Knocker", "door_path"]
+__all__ = ["Door", "Knocker", "door_path", "way_to"]
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +158,13 @@ class Door:
 
 
 class Knocker:
-    """The sending end to the door at ``path``, which may come and go."""
+    """The sending end to the door at ``path``, which may come and go.
+
+    Attributes:
+        lines: Always 1: ``send_fd`` stays the same, whatever becomes of a connection.
+    """
+
+    lines: Final = 1
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -251,3 +257,13 @@ class Knocker:
         room, self._room = self._room, None
         if room is not None:
             room.close()
+
+
+def way_to(runtime_dir: str, name: str) -> Outlet | Knocker:
+    """The way to a mailbox: its door if it has one now, else nng."""
+    path = door_path(runtime_dir, name)
+    return (
+        Knocker(path)
+        if Path(path).exists()
+        else Outlet(mailbox_path(runtime_dir, name))
+    )

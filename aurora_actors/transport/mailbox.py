@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import select
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import trio
@@ -23,7 +22,7 @@ from aurora_actors.messages.base import (
     encode_envelope,
 )
 from aurora_actors.transport.channel import Outbox
-from aurora_actors.transport.doors import Door, Knocker, door_path
+from aurora_actors.transport.doors import Door, Knocker, door_path, way_to
 from aurora_actors.transport.sockets import Inbox, Outlet, mailbox_path
 
 __all__ = ["Mailbox"]
@@ -170,9 +169,7 @@ class Mailbox:
 
     def _way_to(self, to: str) -> Outlet | Knocker:
         if self._knocks:
-            door = door_path(self._runtime_dir, to)
-            if Path(door).exists():
-                return Knocker(door)
+            return way_to(self._runtime_dir, to)
         return Outlet(mailbox_path(self._runtime_dir, to))
 
     def flush(self) -> None:
