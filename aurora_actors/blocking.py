@@ -207,7 +207,12 @@ class Aurora(
         timeout: float | None = None,
     ) -> Document | M | None:
         """The document with this id, or ``None``; a model's instance for a model."""
-        return run_now(self._db.get_document(collection, document_id, timeout=timeout))
+        db = self._db
+        session = db._session  # noqa: SLF001 - one of ours
+        is_here = session is not None and not session.is_remote
+        if session is not None and is_here and isinstance(collection, str):
+            return session.lookup.get(collection, document_id)
+        return run_now(db.get_document(collection, document_id, timeout=timeout))
 
     def update_document(
         self,

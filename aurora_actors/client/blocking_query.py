@@ -85,15 +85,26 @@ class BlockingQuery(QueryBuilder[T]):
 
     def collect(self, *, timeout: float | None = None) -> list[T]:
         """Run the query and give all results."""
-        return run_now(self._asynchronous().collect(timeout=timeout))
+        return self._collected(None, timeout)
+
+    def _collected(self, at_most: int | None, timeout: float | None) -> list[T]:
+        session = self._session()
+        # Without a loop there is nobody to make room for: no coroutine is needed.
+        found = self._at_once(session, at_most)
+        if found is not None:
+            return found
+        query = self._asynchronous()
+        return run_now(query._ask(session, at_most, timeout))  # noqa: SLF001 - one of ours
 
     def first_one(self, *, timeout: float | None = None) -> T | None:
         """The first result, or ``None`` when there is none."""
-        return run_now(self._asynchronous().first_one(timeout=timeout))
+        found = self._collected(1, timeout)
+        return found[0] if found else None
 
     def one(self, *, timeout: float | None = None) -> T:
         """The only result; ``NotFoundError`` or ``UsageError`` unless it is one."""
-        return run_now(self._asynchronous().one(timeout=timeout))
+        found = self._collected(2, timeout)
+        return self._asynchronous()._only(found)  # noqa: SLF001 - one of ours
 
     def count(self, *, timeout: float | None = None) -> int:
         """How many results there are."""

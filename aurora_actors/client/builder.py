@@ -11,6 +11,7 @@ from typing import Generic, Self, TypeVar, cast
 
 import msgspec
 
+from aurora_actors.client.asked import Asked
 from aurora_actors.client.document import document_of
 from aurora_actors.client.encoding import name_of
 from aurora_actors.client.grouping import Grouped, Intervals, group_keys
@@ -22,38 +23,18 @@ from aurora_actors.query.describe import describe_predicate
 from aurora_actors.query.filters import Filter, FilterBuilder
 from aurora_actors.query.predicate import (
     And,
+    Compare,
     Predicate,
     decode_predicate,
     encode_predicate,
 )
 from aurora_actors.schema.values import Buffer
 
-__all__ = ["Asked", "QueryBuilder", "asked_of"]
+__all__ = ["QueryBuilder", "asked_of"]
 
 T = TypeVar("T")
 
 _LONGEST_DEBOUNCE_S = 3600.0
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """All that has been said about a query."""
-
-    collection: str
-    model: type | None = None
-    predicate: Predicate | None = None
-    order: tuple[OrderKey, ...] = ()
-    limit: int | None = None
-    offset: int = 0
-    fields: tuple[str, ...] | None = None
-    debounce_s: float = 0.0
-    after: str | None = None
-    before: str | None = None
-
-    @property
-    def is_plain(self) -> bool:
-        """Nothing is asked beyond the predicate but perhaps a limit."""
-        whole = self.after is None and self.before is None and not self.order
-        return whole and self.fields is None and self.limit != 0 and not self.offset
 
 
 def asked_of(collection: str | type) -> Asked:
@@ -164,6 +145,26 @@ class QueryBuilder(Generic[T]):
         keys = group_keys(fields, interval)
         return Grouped(query=self._spec(), result=self._result, keys=keys)
 
+    def _at_once(self, session: Session, at_most: int | None) -> list[T] | None:
+        """The results, if looking them up takes no plan; else ``None``."""
+        asked = self._asked
+        if not asked.is_simple:
+            return None
+        # T is Document exactly when there is no model.
+        convert: Callable[[Buffer], T] = self._result
+        if asked.model is None:
+            convert = cast("Callable[[Buffer], T]", document_of)
+        order, most = asked.order, _least(asked.limit, at_most)
+        if not order:
+            term = asked.predicate
+            if asked.offset or not isinstance(term, Compare):
+                return None
+            lookup = session.lookup
+            return lookup.find_by_key(asked.collection, term, convert, most=most)
+        if len(order) > 1 or most is None:
+            return None
+        return session.lookup.find_first(asked, most, convert)
+
     def _result(self, record: Buffer) -> T:
         document = document_of(record)
         model = self._asked.model
@@ -196,6 +197,12 @@ def _both(first: Predicate | None, second: Predicate) -> Predicate:
         return second
     parts = first.parts if isinstance(first, And) else [first]
     return And([*parts, second])
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 def _count(what: str, value: int) -> int:

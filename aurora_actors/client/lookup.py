@@ -9,9 +9,11 @@ query of all, needs no engine: there is nothing left to be tested, sorted or cut
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
+from aurora_actors.client.asked import Asked
 from aurora_actors.client.document import Document, document_of, document_with_id
 from aurora_actors.errors import CollectionNotFoundError, ValidationError
 from aurora_actors.indexing.keys import is_truncated, value_key
@@ -19,6 +21,7 @@ from aurora_actors.indexing.layout import COMPLETE, Shape
 from aurora_actors.indexing.reader import IndexReader, IndexSnapshot
 from aurora_actors.messages.query import QuerySpec
 from aurora_actors.query.execute import run_query
+from aurora_actors.query.first_few import first_rows
 from aurora_actors.query.indexed import IndexedReader
 from aurora_actors.query.plan import CALLER_ROWS
 from aurora_actors.query.predicate import Compare, Predicate
@@ -164,48 +167,79 @@ class Lookup:
         # Null is in no index: equality with it finds missing fields, too.
         if term.op != "eq" or term.value is None:
             return None
-        record: Buffer | Unsure | None
-        rows: list[int] | None
         record = self._unique(collection, term.field, term.value, version)
         if not isinstance(record, Unsure):
             return [] if record is None else [convert(record)]
-        with self._snapshot() as snapshot:
+        with self._snapshot(copies=True) as snapshot:
             if version is not None and snapshot.catalog_version != version:
                 return None
             info = snapshot.find(collection)
-            if term.field == "id":
-                record = _by_id(snapshot, info, term.value)
-                return [] if record is None else [convert(record)]
-            if term.field in info.unique:
-                row = snapshot.lookup_unique(info, term.field, term.value)
-                rows = [] if row is None else [row]
-            elif _is_indexed(info, term.field):
-                rows = self._few_rows(snapshot, info, term)
-            else:
-                rows = None
+            rows = self._rows(snapshot, info, term, most)
             if rows is None:
                 return None
-            return [convert(each) for each in snapshot.get_records(info, rows[:most])]
+            return [convert(each) for each in snapshot.get_records(info, rows)]
+
+    def _rows(
+        self, snapshot: Snapshot, info: CollectionInfo, term: Compare, most: int | None
+    ) -> list[int] | None:
+        """The rows that equal a key, if they are few; else there is no telling."""
+        if term.field == "id":
+            row = _row_of(snapshot, info, term.value)
+        elif term.field in info.unique:
+            row = snapshot.lookup_unique(info, term.field, term.value)
+        elif _is_indexed(info, term.field):
+            return self._few_rows(snapshot, info, term, most)
+        else:
+            return None
+        return [] if row is None else [row]
 
     def _few_rows(
-        self, snapshot: Snapshot, info: CollectionInfo, term: Compare
+        self, snapshot: Snapshot, info: CollectionInfo, term: Compare, most: int | None
     ) -> list[int] | None:
-        """The few rows that an index says are equal; else there is no telling."""
         index = self._index()
         if index is None:
             return None
         with index:
+            found = index.index_on(info.id, term.field)
+            if found is None or found.multi or not _is_current(index, snapshot, info):
+                return None
+            key = _key_of(term.value)
+            rows = () if key is None else found.any_rows(key)
+            # Nothing may also mean that the operand makes no sense.
+            if not rows or min(len(rows), most or len(rows)) > CALLER_ROWS:
+                return None
+            return [*islice(rows, most)]
+
+    def find_first(
+        self,
+        asked: Asked,
+        most: int,
+        convert: Callable[[Buffer], T],
+    ) -> list[T] | None:
+        """The first few in the order of an index, if that takes no more than a look.
+
+        Args:
+            asked: A simple query with one order key.
+            most: Give at most so many, from 1 on, behind its offset.
+            convert: Makes a result of a record.
+        """
+        index = self._index()
+        if index is None or asked.offset + most > CALLER_ROWS:
+            return None
+        with index, self._snapshot(copies=True) as snapshot:
+            info = snapshot.find(asked.collection)
             if not _is_current(index, snapshot, info):
                 return None
-            found = index.index_on(info.id, term.field)
-            key = _key_of(term.value)
-            if found is None or found.multi or key is None:
+            rows = first_rows(
+                index, info, asked.predicate, asked.order[0], asked.offset + most
+            )
+            if rows is None:
                 return None
-            rows = found.row_list(key)
-            # Nothing may also mean that the operand makes no sense.
-            if not 0 < len(rows) <= CALLER_ROWS:
-                return None
-            return rows.tolist()
+            wanted = rows[asked.offset :]
+            records = snapshot.get_records(info, wanted)
+            if len(records) < len(wanted):
+                return None  # damaged: the planner's way says what is wrong
+            return [convert(record) for record in records]
 
 
 def _is_indexed(info: CollectionInfo, field: str) -> bool:
@@ -233,6 +267,6 @@ def _is_current(index: IndexSnapshot, snapshot: Snapshot, info: CollectionInfo) 
     )
 
 
-def _by_id(snapshot: Snapshot, info: CollectionInfo, value: object) -> Buffer | None:
+def _row_of(snapshot: Snapshot, info: CollectionInfo, value: object) -> int | None:
     document_id = str(value) if isinstance(value, UUID) else value
-    return snapshot.get(info, document_id) if isinstance(document_id, str) else None
+    return snapshot.row_of(info, document_id) if isinstance(document_id, str) else None

@@ -36,7 +36,6 @@ from aurora_actors.messages.query import (
 )
 from aurora_actors.messages.storage import Written
 from aurora_actors.query.plan import Plan, decode_plan
-from aurora_actors.query.predicate import Compare
 from aurora_actors.schema.patch import encode_patch
 
 __all__ = ["Query"]
@@ -73,21 +72,20 @@ class Query(QueryBuilder[T]):
         shell = session.shell
         if shell.cancel_point is not None:
             await shell.cancel_point()
-        asked, lookup = self._asked, session.lookup
-        if isinstance(asked.predicate, Compare) and asked.is_plain:
-            found = lookup.find_by_key(
-                asked.collection,
-                asked.predicate,
-                self._result,
-                most=_least(asked.limit, at_most),
-            )
-            if found is not None:
-                return found
+        found = self._at_once(session, at_most)
+        if found is not None:
+            return found
+        return await self._ask(session, at_most, timeout)
+
+    async def _ask(
+        self, session: Session, at_most: int | None, timeout: float | None
+    ) -> list[T]:
+        shell = session.shell
         if session.is_remote:
             spec = await session.resolved(lambda: self._spec(at_most=at_most))
         else:
             spec = self._spec(at_most=at_most)
-        found = lookup.find(self._predicate(spec), spec, self._result)
+        found = session.lookup.find(self._predicate(spec), spec, self._result)
         if found is not None:
             return found
         query = self._run(spec, session, timeout)
@@ -110,7 +108,9 @@ class Query(QueryBuilder[T]):
             NotFoundError: there is none.
             UsageError: there are several.
         """
-        found = await self._collect(2, timeout)
+        return self._only(await self._collect(2, timeout))
+
+    def _only(self, found: list[T]) -> T:
         if not found:
             raise NotFoundError(
                 f"no document in {self._asked.collection} matches the query",
@@ -319,12 +319,6 @@ class Query(QueryBuilder[T]):
     @staticmethod
     def _run(spec: QuerySpec, session: Session, timeout: float | None) -> RunQuery:
         return RunQuery(query=spec, deadline_s=_seconds(session, timeout))
-
-
-def _least(one: int | None, other: int | None) -> int | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return min(one, other)
 
 
 def _seconds(session: Session, timeout: float | None) -> float:

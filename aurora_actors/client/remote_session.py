@@ -53,6 +53,9 @@ class _NoLookup:
     def find_by_key(self, *_: object, **__: object) -> None:
         """Nothing is found here."""
 
+    def find_first(self, *_: object) -> None:
+        """Nothing is found here."""
+
     def find(self, *_: object) -> None:
         """Nothing is found here."""
 

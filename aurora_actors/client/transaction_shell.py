@@ -120,6 +120,9 @@ class TransactionLookup:
         found = self._get(collection, value, convert)
         return [] if found is None else [found]
 
+    def find_first(self, *_: object) -> None:
+        """Nothing: an index does not know what the transaction has written."""
+
     def find(
         self,
         predicate: Predicate | None,

@@ -80,13 +80,11 @@ class Index:
             return read_rows(self._txn, self._tables.bitmaps, name)
         return BitMap64(entry_rows(self._txn, self._tables.entries, name))
 
-    def row_list(self, key: bytes) -> Rows:
-        """The rows of one key as an array."""
+    def any_rows(self, key: bytes) -> RowSet | Rows:
+        """The rows of one key, as they are kept: a set, or an array."""
         name = entry_key(self._number, key)
         if self.is_bitmaps:
-            found = read_rows(self._txn, self._tables.bitmaps, name)
-            rows: Rows = found.to_array()
-            return rows
+            return read_rows(self._txn, self._tables.bitmaps, name)
         return entry_rows(self._txn, self._tables.entries, name)
 
     def count(self, key: bytes) -> int:
@@ -129,24 +127,37 @@ class Index:
         Keys may have zeros behind them, which do not matter for decoding; a truncated
         one is one of more than ``LONGEST_KEY`` bytes.
         """
+        for key, rows in self.scan_sets(keys, descending=descending):
+            yield key, rows.to_array() if isinstance(rows, BitMap64) else rows
+
+    def scan_sets(
+        self, keys: KeyRange, *, descending: bool = False
+    ) -> Iterator[tuple[bytes, RowSet | Rows]]:
+        """As :meth:`scan`, with rows as they are kept: a set, or an array."""
         low, high = self._prefix + keys.low, self._prefix + keys.high
         if self.is_bitmaps:
-            yield from self._scan_bitmaps(low, high, descending=descending)
-            return
+            return self._scan_bitmaps(low, high, descending=descending)
         table = self._tables.entries
-        for key, rows in iterate_entries(
-            self._txn, table, low, high, descending=descending
-        ):
-            yield key[_PART_BYTES:], rows
+        found = iterate_entries(self._txn, table, low, high, descending=descending)
+        return ((key[_PART_BYTES:], rows) for key, rows in found)
 
     def _scan_bitmaps(
         self, low: bytes, high: bytes, *, descending: bool
-    ) -> Iterator[tuple[bytes, Rows]]:
-        found = self._blocks(low, high, descending=descending)
-        for key, group in groupby(found, key=lambda pair: pair[0][:-_BLOCK_BYTES]):
-            blocks = [load_bitmap(value) for _, value in group]
-            rows = blocks[0] if len(blocks) == 1 else BitMap64.union(*blocks)
-            yield key[_PART_BYTES:], rows.to_array()
+    ) -> Iterator[tuple[bytes, RowSet]]:
+        cursor = self._txn.cursor(self._tables.bitmaps)
+        if not descending:
+            found, step = cursor.set_range(low), cursor.next
+        else:
+            found = cursor.prev() if cursor.set_range(high) else cursor.last()
+            step = cursor.prev
+        while found:
+            name = cursor.key()[:-_BLOCK_BYTES]
+            if not low <= name < high:
+                return
+            rows = load_bitmap(cursor.value())
+            while (found := step()) and cursor.key()[:-_BLOCK_BYTES] == name:
+                rows |= load_bitmap(cursor.value())
+            yield name[_PART_BYTES:], rows
 
     def _blocks(
         self, low: bytes, high: bytes, *, descending: bool = False

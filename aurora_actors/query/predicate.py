@@ -73,6 +73,10 @@ LIST_OPERATORS: Final = frozenset({"in", "nin", "contains_any", "contains_all"})
 TEXT_OPERATORS: Final = frozenset({"starts_with", "ends_with", "matches"})
 RANGE_OPERATORS: Final = frozenset({"gt", "gte", "lt", "lte", "between"})
 NULL_OPERATORS: Final = frozenset({"is_null", "is_not_null"})
+# Operators that take any operand: with a name that is known, there is nothing to check.
+_PLAIN: Final = frozenset({"eq", "ne", "gt", "gte", "lt", "lte"})
+_MOST_KNOWN: Final = 1000
+_known: Final[set[str]] = set()
 PLACE_OPERATORS: Final = frozenset({"above", "not_above", "below", "not_below"})
 
 
@@ -98,8 +102,12 @@ class Compare(msgspec.Struct, frozen=True, array_like=True, tag="compare"):
     value: object = None
 
     def __post_init__(self) -> None:
+        if self.op in _PLAIN and type(self.field) is str and self.field in _known:
+            return
         if fault := _fault(self.op, self.field, self.value):
             raise InvalidFilterError(fault, field=str(self.field)[:80])
+        if len(_known) < _MOST_KNOWN:
+            _known.add(self.field)
 
 
 class And(msgspec.Struct, frozen=True, array_like=True, tag="and"):

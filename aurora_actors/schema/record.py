@@ -40,6 +40,7 @@ __all__ = [
     "record_id",
     "record_ids",
     "record_lsn",
+    "unpack_head",
     "unpack_record",
 ]
 
@@ -49,6 +50,8 @@ RECORD_HEAD: Final = _HEAD.size
 UNCHECKED: Final = bytes(4)
 """The checksum of a record that has none."""
 _pack, _unpack = _HEAD.pack, _HEAD.unpack_from
+unpack_head: Final = _unpack
+"""The LSN, the length of the id, the checksum; ``struct.error`` if it is cut short."""
 _LOW: Final = 0xFFFFFFFF
 
 

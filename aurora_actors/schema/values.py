@@ -51,6 +51,7 @@ __all__ = [
     "SortKey",
     "decode_document",
     "decode_ext",
+    "decode_map",
     "decode_value",
     "edit_document",
     "encode_document",
@@ -332,7 +333,10 @@ def _unencodable(value: object) -> Refused:
 
 # ------------------------------------------------------------------ decoding
 _decode = msgspec.msgpack.Decoder(ext_hook=decode_ext).decode
-_decode_map = msgspec.msgpack.Decoder(dict[str, object], ext_hook=decode_ext).decode
+decode_map: Final = msgspec.msgpack.Decoder(
+    dict[str, object], ext_hook=decode_ext
+).decode
+"""As :func:`decode_document`, but raises one of :data:`DECODE_FAULTS`."""
 _decode_parts = msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -344,7 +348,7 @@ def decode_document(data: Buffer) -> dict[str, object]:
             checked yet go through ``DocumentValidator`` first.
     """
     try:
-        return _decode_map(data)
+        return decode_map(data)
     except DECODE_FAULTS as exc:
         raise CorruptionError(f"not an encoded document: {exc}") from exc
 

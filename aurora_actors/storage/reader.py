@@ -56,6 +56,7 @@ from aurora_actors.storage.layout import (
 )
 from aurora_actors.storage.recovery import check_length
 from aurora_actors.storage.sharing import (
+    Known,
     SharedEnvironment,
     acquire,
     is_open,
@@ -108,8 +109,11 @@ class DataReader:
 
         return cls(opener)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, *, copies: bool = False) -> Snapshot:
         """Begin a snapshot of the present state; end it with ``with`` or ``close()``.
+
+        Args:
+            copies: Give records as ``bytes``, which is faster for few.
 
         Raises:
             UsageError: the reader is closed, or was opened before a fork.
@@ -121,19 +125,21 @@ class DataReader:
         if process.pid != self._pid:
             raise UsageError("a reader cannot be used after a fork; open another one")
         try:
-            txn = shared.env.begin(buffers=True)
+            txn = _begin(shared, copies=copies)
         except lmdb.Error as exc:
-            txn = _begin_again(shared, exc)
+            txn = _begin_again(shared, exc, copies=copies)
         snapshot = Snapshot(txn, shared.tables, shared.cache)
         try:
             if snapshot.catalog_version != shared.settled:
-                return self._settle(shared, snapshot)
+                return self._settle(shared, snapshot, copies=copies)
         except BaseException:
             snapshot.close()
             raise
         return snapshot
 
-    def _settle(self, shared: SharedEnvironment, snapshot: Snapshot) -> Snapshot:
+    def _settle(
+        self, shared: SharedEnvironment, snapshot: Snapshot, *, copies: bool
+    ) -> Snapshot:
         """Make sure that a snapshot is of the current data file, or begin another."""
         if not snapshot.may_have_moved():
             shared.settled = snapshot.catalog_version
@@ -148,7 +154,7 @@ class DataReader:
                 self._shared = current
                 release(shared)
         snapshot.close()
-        return self.snapshot()
+        return self.snapshot(copies=copies)
 
     def copy_snapshot(self, snapshot: Snapshot, fd: int) -> None:
         """Write the data file as ``snapshot`` sees it, without free pages, to ``fd``.
@@ -188,12 +194,10 @@ class DataReader:
         if not hidden and collection in HIDDEN:
             raise hidden_from_all(collection)
         if shared is not None and process.pid == self._pid:
-            info = shared.cache.by_name.get(collection)
-            if info is not None:
-                try:
-                    return _read_record(shared, info, document_id)
-                except (_Unsure, lmdb.Error, UnicodeEncodeError):
-                    pass  # the long way knows what it is
+            try:
+                return _read_record(shared, collection, document_id)
+            except (_Unsure, lmdb.Error, UnicodeEncodeError):
+                pass  # the long way knows what it is
         with self.snapshot() as snapshot:
             record = snapshot.get(snapshot.known(collection), document_id)
             return None if record is None else bytes(record)
@@ -231,15 +235,13 @@ class DataReader:
             version: The catalog's version that this is asked of, if of one alone.
         """
         shared = self._shared
-        if shared is None or process.pid != self._pid:
+        if shared is None or process.pid != self._pid or collection in HIDDEN:
             return UNSURE
-        cache = shared.cache
-        info = cache.by_name.get(collection)
-        prefix = None if info is None else info.unique.get(field)
-        if prefix is None or (version is not None and version != cache.version):
+        info = shared.known[2].get(collection)
+        if info is not None and field not in info.unique:
             return UNSURE
         try:
-            return _read_unique(shared, prefix, prefix[:4], value_key(value))
+            return _read_unique(shared, collection, field, value_key(value), version)
         except (_Unsure, lmdb.Error, ValueError, DataError):
             return UNSURE
 
@@ -285,41 +287,65 @@ def _check_catalog(shared: SharedEnvironment) -> None:
 
 
 def _read_record(
-    shared: SharedEnvironment, info: CollectionInfo, document_id: str
+    shared: SharedEnvironment, collection: str, document_id: str
 ) -> bytes | None:
-    tables, prefix = shared.tables, info.prefix
     txn = shared.env.begin()
     try:
-        get = txn.get
-        state = get(META_STATE, None, tables.meta)
-        if state is None or catalog_version(state) != shared.cache.version:
-            raise _Unsure
+        number, _, catalog = shared.known
+        if txn.id() != number:
+            _, _, catalog = _present_catalog(shared, txn)
+        prefix = catalog[collection].prefix
+        get, tables = txn.get, shared.tables
         row = get(prefix + document_id.encode(), None, tables.ids)
-        if row is None:
-            return None
-        record: bytes | None = get(prefix + row, None, tables.docs)
-        return record
+        found: bytes | None = row and get(prefix + row, None, tables.docs)
+    except KeyError:
+        raise _Unsure from None
+    else:
+        return found
     finally:
         txn.abort()
 
 
 def _read_unique(
-    shared: SharedEnvironment, prefix: bytes, collection: bytes, key: bytes
+    shared: SharedEnvironment,
+    collection: str,
+    field: str,
+    key: bytes,
+    asked_version: int | None,
 ) -> bytes | None:
-    tables = shared.tables
     txn = shared.env.begin()
     try:
-        get = txn.get
-        state = get(META_STATE, None, tables.meta)
-        if state is None or catalog_version(state) != shared.cache.version:
+        number, version, catalog = shared.known
+        if txn.id() != number:
+            _, version, catalog = _present_catalog(shared, txn)
+        if asked_version is not None and asked_version != version:
             raise _Unsure
-        row = get(prefix + key, None, tables.unique)
-        if row is None:
-            return None
-        record: bytes | None = get(collection + row, None, tables.docs)
-        return record
+        info = catalog[collection]
+        get, tables = txn.get, shared.tables
+        row = get(info.unique[field] + key, None, tables.unique)
+        found: bytes | None = row and get(info.prefix + row, None, tables.docs)
+    except KeyError:
+        raise _Unsure from None
+    else:
+        return found
     finally:
         txn.abort()
+
+
+def _present_catalog(shared: SharedEnvironment, txn: Transaction) -> Known:
+    """The catalog of a state, if it is the one that is remembered.
+
+    Raises:
+        _Unsure: it is another, or the file is being replaced.
+    """
+    cache = shared.cache
+    version, catalog = cache.version, cache.by_name
+    state = txn.get(META_STATE, None, shared.tables.meta)
+    # Asked again behind the catalog: another thread may have read a newer one.
+    if state is None or not catalog_version(state) == version == cache.version:
+        raise _Unsure
+    shared.known = known = (txn.id(), version, catalog)
+    return known
 
 
 def _acquire(
@@ -385,7 +411,13 @@ def _open_readonly(
     return env, tables
 
 
-def _begin_again(shared: SharedEnvironment, error: lmdb.Error) -> Transaction:
+def _begin(shared: SharedEnvironment, *, copies: bool) -> Transaction:
+    return shared.env.begin() if copies else shared.env.begin(buffers=True)
+
+
+def _begin_again(
+    shared: SharedEnvironment, error: lmdb.Error, *, copies: bool
+) -> Transaction:
     """Begin once more after removing what kept us out: dead readers, an old map."""
     try:
         if isinstance(error, lmdb.MapResizedError):
@@ -394,6 +426,6 @@ def _begin_again(shared: SharedEnvironment, error: lmdb.Error) -> Transaction:
             shared.env.reader_check()
         else:
             raise translate_lmdb(error, str(shared.path)) from error
-        return shared.env.begin(buffers=True)
+        return _begin(shared, copies=copies)
     except lmdb.Error as exc:
         raise translate_lmdb(exc, str(shared.path)) from exc

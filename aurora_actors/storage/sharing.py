@@ -15,13 +15,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Final, TypeAlias
 
 from aurora_actors.errors import UsageError
 from aurora_actors.storage.environment import Environment, Tables
-from aurora_actors.storage.snapshot import CatalogCache
+from aurora_actors.storage.snapshot import CatalogCache, CollectionInfo
 
-__all__ = ["SharedEnvironment", "acquire", "is_open", "release"]
+__all__ = ["Known", "SharedEnvironment", "acquire", "is_open", "release"]
+
+Known: TypeAlias = tuple[int, int, dict[str, CollectionInfo]]
 
 
 class SharedEnvironment:
@@ -33,6 +35,8 @@ class SharedEnvironment:
         tables: Its named databases.
         cache: The newest catalog read from it.
         generation: Which data file it is of.
+        known: The number of the transaction that made a state, the version of the
+            catalog in that state, and the catalog.
         settled: The catalog version at which the file was seen to be the current one;
             while the version is this, it still is.
         pid: The process that opened it.
@@ -42,6 +46,7 @@ class SharedEnvironment:
         "cache",
         "env",
         "generation",
+        "known",
         "path",
         "pid",
         "settled",
@@ -58,6 +63,7 @@ class SharedEnvironment:
         self.generation = generation
         self.settled = -1
         self.cache = CatalogCache()
+        self.known: Known = (-1, -1, {})
         self.pid = os.getpid()
         self.users = 0
 
