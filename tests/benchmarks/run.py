@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aql import aql
 from crashes import recovery, strict
-from gateway import mixed as gateway
+from gateway import gateway
 from indexing import indexing
 from jobs import background_jobs
 from latency import latency
