@@ -1,7 +1,7 @@
-"""Histograms of durations, as every process keeps them and its heartbeat tells them.
+"""Histograms of durations and sizes, as processes keep them and their heartbeats tell them.
 
 A histogram is a handful of counters: how many durations were at most so long, for bounds
-a factor of 2 to 2.5 apart. Flattened into the counters of an actor it reads::
+a factor of 2 to 2.5 apart, or how many batches were at most so large. Flattened into the counters of an actor it reads::
 
     commit_seconds_bucket:0.001   how many took 1 ms at most
     commit_seconds_bucket:+Inf    how many there were
@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Final
 
-__all__ = ["BOUNDS", "Histogram", "quantile"]
+__all__ = ["BOUNDS", "SIZES", "Histogram", "quantile"]
 
 BOUNDS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
@@ -28,28 +28,35 @@ BOUNDS: Final = (
 )
 """The upper bounds of the buckets, in seconds."""
 
-_LABELS: Final = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
+SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+"""The upper bounds of the buckets for sizes of batches."""
+
+
+def _labels(bounds: Sequence[float]) -> list[str]:
+    return [*(f"{bound:g}" for bound in bounds), "+Inf"]
 
 
 class Histogram:
-    """How long something took, each time.
+    """How long something took, each time; or how large it was.
 
     Args:
-        name: What is measured, ending in ``_seconds``.
+        name: What is measured, ending in ``_seconds`` when that is how long.
+        bounds: The upper bounds of the buckets.
     """
 
-    __slots__ = ("_counts", "_keys", "_name", "_sum")
+    __slots__ = ("_bounds", "_counts", "_keys", "_name", "_sum")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, bounds: Sequence[float] = BOUNDS) -> None:
         self._name = name
-        self._counts = [0] * len(_LABELS)
+        self._bounds = bounds
+        self._keys = [f"{name}_bucket:{label}" for label in _labels(bounds)]
+        self._counts = [0] * len(self._keys)
         self._sum = 0.0
-        self._keys = [f"{name}_bucket:{label}" for label in _LABELS]
 
-    def record(self, seconds: float) -> None:
-        """Count one duration."""
-        self._counts[bisect_left(BOUNDS, seconds)] += 1
-        self._sum += seconds
+    def record(self, value: float) -> None:
+        """Count one duration in seconds, or one size."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
 
     def statistics(self) -> dict[str, int | float]:
         """The histogram as counters; nothing while nothing was counted."""
@@ -71,7 +78,7 @@ def quantile(values: Mapping[str, float], name: str, share: float) -> float | No
     total = values.get(f"{name}_count", 0)
     if not total:
         return None
-    for label, bound in zip(_LABELS, (*BOUNDS, math.inf), strict=True):
+    for label, bound in zip(_labels(BOUNDS), (*BOUNDS, math.inf), strict=True):
         if values.get(f"{name}_bucket:{label}", 0) >= share * total:
             return bound
     return math.inf

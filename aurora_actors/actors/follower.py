@@ -37,10 +37,12 @@ class Follower:
 
     Attributes:
         lsn: The newest LSN that storage has spoken of.
+        at_s: When that was reached, on the monotonic clock.
     """
 
     def __init__(self, channel: Channel, *, keep: bool = False, times: int = 1) -> None:
         self.lsn = 0
+        self.at_s = 0.0
         self._channel = channel
         self._keep = keep
         self._times = times
@@ -78,7 +80,7 @@ class Follower:
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
             if isinstance(reply, LogAdvanced):
-                self.lsn = max(self.lsn, reply.lsn)
+                self.lsn, self.at_s = max(self.lsn, reply.lsn), reply.at_s
                 # An answer to an older request is as true, but ours is still open.
                 self._left -= letter.request_id == self._number
                 advanced = True

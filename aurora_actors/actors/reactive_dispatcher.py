@@ -15,6 +15,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import time
 from typing import Final
 
 import msgspec
@@ -39,6 +40,7 @@ from aurora_actors.messages.supervision import (
     ClientGone,
     ShutDown,
 )
+from aurora_actors.meters import Histogram
 from aurora_actors.reactive.hub import Hub
 from aurora_actors.storage.reader import DataReader
 
@@ -78,10 +80,12 @@ class DispatcherActor:
         self._has_work = trio.Event()
         self._has_more = False
         self._ticking: set[float] = set()
+        self._event_times = Histogram("event_seconds")
+        self._committed_at = 0.0
         self._stopping = False
         self._nursery: trio.Nursery
         context.lsn = lambda: self._hub.lsn
-        context.statistics = self._hub.statistics
+        context.statistics = self._statistics
 
     async def serve(self) -> None:
         """Serve the mailbox until the supervisor says to shut down."""
@@ -94,6 +98,9 @@ class DispatcherActor:
                 self._look_around()
             self._nursery.cancel_scope.cancel()
 
+    def _statistics(self) -> dict[str, int | float]:
+        return {**self._hub.statistics(), **self._event_times.statistics()}
+
     # -------------------------------------------------------------- mail
     def _take(self, mail: Mail) -> None:
         if mail.sender == SUPERVISOR:
@@ -101,7 +108,10 @@ class DispatcherActor:
         elif mail.sender == STORAGE:
             if self._follower.on_mail(mail):
                 # Events leave first; what is committed meanwhile storage says at once.
+                told = self._hub.events
                 self._has_more |= self._hub.advance()
+                if self._hub.events > told:
+                    self._committed_at = self._follower.at_s
                 self._follows = self._hub.has_subscribers
                 if self._follows and self._follower.is_due:
                     self._follower.ask(max(self._follower.lsn, self._hub.lsn))
@@ -142,7 +152,7 @@ class DispatcherActor:
             case Unsubscribe(subscription=subscription):
                 self._hub.unsubscribe(client, subscription)
             case ReadStatistics():
-                statistics = Statistics(values=self._hub.statistics())
+                statistics = Statistics(values=self._statistics())
                 self._channel.queue(client, number, statistics)
 
     # -------------------------------------------------------------- turns
@@ -152,6 +162,9 @@ class DispatcherActor:
             self._follows = True
             self._follower.ask(self._hub.lsn)
         self._channel.flush()
+        if self._committed_at:
+            self._event_times.record(time.monotonic() - self._committed_at)
+            self._committed_at = 0.0
         if self._has_more or self._hub.has_work:
             self._has_work.set()
         for interval in self._hub.intervals:

@@ -272,14 +272,15 @@ class StorageActor:
         self._tell(self._followers)
 
     def _tell(self, followers: dict[str, _Follower]) -> None:
-        lsn = self._engine.lsn
+        lsn, at_s = self._engine.lsn, time.monotonic()
         for name, follower in list(followers.items()):
             if follower.after_lsn < lsn:
                 follower.after_lsn = lsn
                 follower.times -= 1
                 if follower.times <= 0:
                     del followers[name]
-                self._channel.queue(name, follower.request_id, LogAdvanced(lsn=lsn))
+                advanced = LogAdvanced(lsn=lsn, at_s=at_s)
+                self._channel.queue(name, follower.request_id, advanced)
 
     def _decode(self, asker: _Asker, body: msgspec.Raw) -> StorageRequest | None:
         try:

@@ -336,15 +336,7 @@ class WorkerActor:
         return ""
 
     def _statistics(self) -> dict[str, int | float]:
-        worker = self._worker
-        return {
-            "jobs_running": len(worker.running),
-            "jobs_waiting": len(worker.waiting),
-            "jobs_ended": worker.ended,
-            "outcomes_refused": worker.refused,
-            "handlers": len(worker.job_types),
-            "draining": int(worker.draining),
-        }
+        return self._worker.statistics()
 
 
 def resident_mb() -> int:

@@ -50,6 +50,7 @@ class Run:
         handler: What runs it.
         payload: The handler's arguments.
         queued_at: When it came; on the monotonic clock, as all times here.
+        late_s: How long it was due by then.
         started_at: When the handler was begun; 0 before. Hosts begin runs, each once,
             and the main thread can withdraw those that have not begun.
         deadline: When its time is over.
@@ -70,6 +71,7 @@ class Run:
         "handler",
         "id",
         "interrupted_at",
+        "late_s",
         "limit_s",
         "lock",
         "outcome",
@@ -80,7 +82,12 @@ class Run:
     )
 
     def __init__(
-        self, claimed: ClaimedJob, job: JobDocument, handler: Handler, now: float
+        self,
+        claimed: ClaimedJob,
+        job: JobDocument,
+        handler: Handler,
+        now: float,
+        late_s: float = 0.0,
     ) -> None:
         self._body = claimed.document
         self.id = claimed.id
@@ -88,6 +95,7 @@ class Run:
         self.handler = handler
         self.payload = decode_document(bytes(job.payload))
         self.queued_at = now
+        self.late_s = late_s
         self.started_at = 0.0
         self.limit_s = job.timeout_s if job.timeout_s > 0 else math.inf
         self.deadline = math.inf

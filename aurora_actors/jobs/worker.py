@@ -15,6 +15,7 @@ outcomes that storage has not confirmed; each gets one outcome.
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -31,6 +32,7 @@ from aurora_actors.messages.jobs import (
     RenewLeases,
     ReportProgress,
 )
+from aurora_actors.meters import Histogram
 from aurora_actors.storage.jobs.document import decode_job
 
 __all__ = ["Worker"]
@@ -52,6 +54,7 @@ class Worker:
         config: The pool's settings.
         handlers: What it can run.
         clock: Seconds, monotonic.
+        wall: Seconds since 1970, by which jobs are due.
 
     Attributes:
         running: The runs that hosts have, begun or not.
@@ -68,6 +71,7 @@ class Worker:
         config: WorkerPoolConfig,
         handlers: Mapping[str, Handler],
         clock: Callable[[], float],
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
         self._config = config
@@ -75,6 +79,9 @@ class Worker:
         self._types = sorted(handlers)
         self._has_one_host = len({each.runtime for each in handlers.values()}) < 2
         self._clock = clock
+        self._wall = wall
+        self._run_times = Histogram("run_seconds")
+        self._wait_times = Histogram("wait_seconds")
         self.running: dict[str, Run] = {}
         self.waiting: deque[Run] = deque()
         self.draining = self.tainted = False
@@ -142,14 +149,15 @@ class Worker:
         """Take what a claim has brought; returns runs that are to be cancelled."""
         if self._claim is not None and claim.number == self._claim.number:
             self._claim = None
-        now = self._clock()
+        now, moment = self._clock(), self._wall()
         for claimed in answer.jobs:
             if claimed.id in self.running:
                 continue  # the answer to a claim that was sent twice
             job = decode_job(claimed.document)
             handler = self._handlers.get(job.job_type)
             if handler is not None:
-                run = Run(claimed, job, handler, now)
+                due = (job.run_at or job.created_at).timestamp()
+                run = Run(claimed, job, handler, now, max(0.0, moment - due))
                 self.waiting.append(run)
                 self._look_before(now + min(run.limit_s, _GIVE_BACK_S))
         if self.draining:
@@ -189,12 +197,34 @@ class Worker:
             return  # given up before
         del self.running[run.id]
         self.ended += 1
-        took_s = self._clock() - run.started_at if run.started_at else 0.0
+        took_s = self._measured(run)
         if self._typical_s == math.inf:
             self._typical_s = took_s
         else:
             self._typical_s += _SMOOTHING * (took_s - self._typical_s)
         self._note(run)
+
+    def _measured(self, run: Run) -> float:
+        """Count a run that has ended; returns how long it took."""
+        if not run.started_at:
+            return 0.0
+        took_s = self._clock() - run.started_at
+        self._run_times.record(took_s)
+        self._wait_times.record(run.late_s + run.started_at - run.queued_at)
+        return took_s
+
+    def statistics(self) -> dict[str, int | float]:
+        """Counters, and how long jobs took and had waited."""
+        return {
+            "jobs_running": len(self.running),
+            "jobs_waiting": len(self.waiting),
+            "jobs_ended": self.ended,
+            "outcomes_refused": self.refused,
+            "handlers": len(self._types),
+            "draining": int(self.draining),
+            **self._run_times.statistics(),
+            **self._wait_times.statistics(),
+        }
 
     def _note(self, run: Run) -> None:
         if run.outcome is not None and run.reason is not Reason.LOST:
@@ -253,6 +283,7 @@ class Worker:
 
     def _give_up(self, run: Run) -> None:
         del self.running[run.id]
+        self._measured(run)
         self.tainted = True
         run.was_interrupted()
         self._note(run)

@@ -306,9 +306,13 @@ class Committed(Message, frozen=True, kw_only=True, tag="storage.committed"):
 
 
 class LogAdvanced(Message, frozen=True, kw_only=True, tag="storage.advanced"):
-    """The change log has reached ``lsn``."""
+    """The change log has reached ``lsn``.
+
+    ``at_s`` is when, on the monotonic clock that all processes of a machine share.
+    """
 
     lsn: int
+    at_s: float = 0.0
 
 
 class LogSynced(Message, frozen=True, kw_only=True, tag="storage.synced"):

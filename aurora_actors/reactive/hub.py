@@ -21,6 +21,7 @@ from aurora_actors.messages.reactive import (
     Subscribed,
     Watch,
 )
+from aurora_actors.meters import SIZES, Histogram
 from aurora_actors.query.check import check_query
 from aurora_actors.query.predicate import decode_predicate
 from aurora_actors.reactive.catchup import CatchUp, removed
@@ -51,6 +52,12 @@ class Hub:
     def __init__(self, reader: DataReader, send: Send) -> None:
         self._desk = Desk(reader, send)
         self._jobs: deque[Job] = deque()
+        self._batches = Histogram("batch_changes", SIZES)
+
+    @property
+    def events(self) -> int:
+        """How many events have been told."""
+        return self._desk.counts["events"]
 
     @property
     def lsn(self) -> int:
@@ -73,6 +80,7 @@ class Hub:
             "behind": sum(not found.is_live for found in subscriptions),
             "jobs": len(self._jobs) + len(desk.jobs),
             "outstanding_bytes": sum(c.outstanding for c in desk.clients.values()),
+            **self._batches.statistics(),
         }
 
     # -------------------------------------------------------------- subscribing
@@ -197,6 +205,7 @@ class Hub:
                 upto = change.lsn
                 break
         desk.counts["changes"] += count
+        self._batches.record(count)
         live.cursor = upto
         self._tell(told, upto)
         return upto < snapshot.lsn

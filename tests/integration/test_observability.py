@@ -6,10 +6,14 @@ import json
 import re
 from pathlib import Path
 
+import httpx
+import job_handlers
 import pytest
+from aurora_supervisor.certificates import Made, make_certificate
 from support import wait_until
 
-from aurora_actors import FieldType, blocking, field
+from aurora_actors import FieldType, HttpConfig, Job, blocking, field
+from aurora_actors.config import RemoteConfig
 from aurora_actors.http.observe import metric_lines
 
 pytestmark = pytest.mark.processes
@@ -18,7 +22,13 @@ SAMPLE = re.compile(r'aurora_[a-z0-9_]+(\{[a-z]+="[^"]*"(,le="[^"]*")?\})? \S+\n
 
 
 @pytest.fixture(scope="module")
-def db(tmp_path_factory: pytest.TempPathFactory):
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_certificate(tmp_path_factory.mktemp("tls"), ["localhost"], 2)
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory, tls: Made):
+    """A tree with a process of every kind."""
     path = tmp_path_factory.mktemp("observed") / "o.db"
     with blocking.open(
         path,
@@ -26,7 +36,11 @@ def db(tmp_path_factory: pytest.TempPathFactory):
         heartbeat_interval_ms=50,
         slow_query_ms=1,
         log_format="json",
+        audit_log_path=str(path.with_name("audit.jsonl")),
+        http=HttpConfig(port=0),
+        remote=RemoteConfig(port=0, tls_certificate=tls.certificate, tls_key=tls.key),
     ) as db:
+        db.start_pool("p", handlers=job_handlers)
         db.new_collection("things", {"n": FieldType.INT, "s": FieldType.STRING})
         db.insert_many("things", ({"n": n, "s": f"text {n}"} for n in range(20_000)))
         db.sync()
@@ -37,7 +51,8 @@ def db(tmp_path_factory: pytest.TempPathFactory):
 def slow_queries(db: blocking.Aurora) -> list[dict]:
     path = Path(db.config.path) / "aurora.log"
     entries = (json.loads(line) for line in path.read_text().splitlines())
-    return [e["extra"] for e in entries if e["message"] == "slow query"]
+    slow = [e["extra"] for e in entries if e["message"] == "slow query"]
+    return [e for e in slow if "text" in e or e["collection"] == "things"]
 
 
 def test_slow_queries_are_logged_with_their_plans(db: blocking.Aurora):
@@ -91,11 +106,86 @@ def test_metrics_are_prometheus_text(db: blocking.Aurora):
     assert len(names) == len(set(names))
 
 
-def test_every_metric_is_documented(db: blocking.Aurora):
+# ------------------------------------------------------------------ every metric
+def use_everything(db: blocking.Aurora, tls: Made) -> None:
+    """Give every process something to count."""
+    token = db.create_token("user", "admin")
+    ports = {a.name: a.values.get("port") for a in db.status().actors}
+    headers = {"Authorization": f"Bearer {token}"}
+    url = f"http://127.0.0.1:{ports['http_gateway']}/collections"
+    assert httpx.get(url, headers=headers, timeout=20).status_code == 200
+    with blocking.connect(
+        f"tls+tcp://localhost:{ports['remote_gateway']}",
+        token=token,
+        ca=tls.certificate,
+    ) as remote:
+        remote.insert_into("things", {"n": -1, "s": "remote"})
+    with db.listen("things") as events:
+        db.insert_into("things", {"n": -2, "s": "heard"})
+        next(iter(events))
+    assert db.wait_job(db.enqueue_job(Job("nothing")), timeout=40) is None
+
+
+def told(db: blocking.Aurora) -> dict[str, set[str]]:
+    """The names of what each kind of process tells."""
+    found: dict[str, set[str]] = {}
+    for actor in db.status().actors:
+        kind = re.sub(r"-.*", "", actor.name)
+        found.setdefault(kind, set()).update(
+            re.sub(r"_(bucket|sum|count)$", "", key.partition(":")[0])
+            if key.endswith(("_sum", "_count")) or ":" in key
+            else key
+            for key in actor.values
+        )
+    return found
+
+
+HISTOGRAMS = {
+    "storage": {"commit_seconds", "log_sync_seconds"},
+    "index_builder": {"catch_up_seconds"},
+    "query_executor": {"query_seconds", "statement_seconds"},
+    "reactive_dispatcher": {"event_seconds", "batch_changes"},
+    "worker_pool": {"run_seconds", "wait_seconds"},
+    "http_gateway": {"request_seconds"},
+}
+
+
+def test_every_metric_is_documented_and_what_is_documented_is_told(
+    db: blocking.Aurora, tls: Made
+):
+    assert db.query("things").filter(field("n") == 3).update({"s": "x"}) == 1
+    use_everything(db, tls)
+
+    def all_are_there() -> bool:
+        names = told(db)
+        return all(names[kind] >= wanted for kind, wanted in HISTOGRAMS.items())
+
+    wait_until(all_are_there, "every histogram")
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    names = told(db)
+    assert set(names) >= {*HISTOGRAMS, "remote_gateway", "audit_writer"}
     documented = set(re.findall(r"`([a-z0-9_]+)`", page))
-    told = [a.values.keys() for a in db.status().actors]
-    told += [values.keys() for values in db.stats().values()]
-    for key in {key.partition(":")[0] for keys in told for key in keys}:
-        name = re.sub(r"_(bucket|sum|count)$", "", key)
-        assert {key, name} & documented, key
+    for kind, found in names.items():
+        assert found <= documented, (kind, found - documented)
+    rows = "".join(
+        line.split("|")[1] for line in page.splitlines() if line[:3] == "| `"
+    )
+    elsewhere = {"up", "restarts", "mailbox_depth", "resident_memory_bytes", "lsn"}
+    elsewhere |= {f"responses_{n}xx" for n in range(1, 6)} | {"clients"}
+    stale = set(re.findall(r"`([a-z0-9_]+)`", rows)) - set().union(*names.values())
+    assert stale <= elsewhere, stale - elsewhere
+
+
+def test_a_scrape_has_the_metrics_of_every_process(db: blocking.Aurora):
+    token = db.create_token("scraper", "read")
+    port = next(
+        a.values["port"] for a in db.status().actors if a.name == "http_gateway"
+    )
+    headers = {"Authorization": f"Bearer {token}"}
+    scraped = httpx.get(
+        f"http://127.0.0.1:{port}/metrics", headers=headers, timeout=20
+    ).text
+    for actor in db.status().actors:
+        assert f'aurora_up{{actor="{actor.name}"}} 1\n' in scraped
+    assert "# TYPE aurora_batch_changes histogram\n" in scraped
+    assert "aurora_http_requests_open 1\n" in scraped

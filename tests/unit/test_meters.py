@@ -6,7 +6,7 @@ import math
 
 from hypothesis import given, strategies as st
 
-from aurora_actors.meters import BOUNDS, Histogram, quantile
+from aurora_actors.meters import BOUNDS, SIZES, Histogram, quantile
 
 
 def test_nothing_is_listed_before_the_first_duration():
@@ -32,3 +32,14 @@ def test_buckets_are_cumulative_and_the_sum_is_right(durations: list[float]):
 
 def test_there_is_no_quantile_of_nothing():
     assert quantile({}, "x_seconds", 0.5) is None
+
+
+def test_sizes_have_bounds_of_their_own():
+    histogram = Histogram("x", SIZES)
+    for size in (1, 3, 5_000):
+        histogram.record(size)
+    values = histogram.statistics()
+    assert [values[f"x_bucket:{bound}"] for bound in (1, 2, 4, 4096, "+Inf")] == [
+        1, 1, 2, 2, 3,
+    ]  # fmt: skip
+    assert (values["x_sum"], values["x_count"]) == (5_004, 3)

@@ -30,7 +30,9 @@ class Rig:
             {"handlers": "m", "concurrency": concurrency, **settings}, WorkerPoolConfig
         )
         handlers = {"t": Handler("t", print, "trio")}
-        self.worker = Worker("w.1", config, handlers, lambda: self.now)
+        self.worker = Worker(
+            "w.1", config, handlers, lambda: self.now, lambda: self.now
+        )
 
     def claim(self) -> ClaimJobs:
         claim = self.worker.next_claim()
@@ -218,3 +220,14 @@ def test_reports_in_quick_succession_are_passed_on_once():
     second = rig.worker.next_report()
     assert second is not None
     assert [(each.fraction, each.note) for each in second.reports] == [(0.3, "x")]
+
+
+def test_it_tells_how_long_jobs_waited_and_took():
+    rig = Rig()
+    assert "run_seconds_count" not in rig.worker.statistics()
+    runs = rig.give("a")  # enqueued at 0, given at 100
+    rig.now += 2.0
+    rig.run(runs, 0.5)
+    told = rig.worker.statistics()
+    assert (told["wait_seconds_sum"], told["wait_seconds_count"]) == (102.0, 1)
+    assert (told["run_seconds_sum"], told["run_seconds_count"]) == (0.5, 1)
