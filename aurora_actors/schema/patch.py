@@ -18,13 +18,13 @@ from typing import Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 
+from aurora_actors.schema.editing import edit_document, set_fields
 from aurora_actors.schema.extensions import decode_ext
 from aurora_actors.schema.refusal import Refused, describe
 from aurora_actors.schema.types import INT_MAX, INT_MIN, MAX_DEPTH, field_name_fault
 from aurora_actors.schema.values import (
     DECODE_FAULTS,
     Buffer,
-    edit_document,
     encode_within,
     values_equal,
     wire_value,
@@ -103,6 +103,11 @@ class Change(NamedTuple):
     value: object
 
 
+_MAX_KNOWN: Final = 1000
+# Sound paths do not stop being so, and checking one takes as long as decoding a patch.
+_known_paths: Final[dict[str, tuple[int, str]]] = {}
+
+
 class Patch:
     """Changes to be made to a document together; two equal ones do the same.
 
@@ -115,19 +120,27 @@ class Patch:
             cannot be in a document.
     """
 
-    __slots__ = ("_nested", "changes", "fields")
+    __slots__ = ("_nested", "_sets", "changes", "fields")
 
     def __init__(self, changes: tuple[Change, ...]) -> None:
+        nested = False
+        names: dict[str, None] = {}
         for change in changes:
             try:
-                _check_change(change)
+                levels, name = _known_paths.get(change.path) or _check_path(change.path)
+                _check_value(change, levels)
             except Refused as refused:
                 raise refused.within(change.path).error() from None
-        self._nested = any("." in change.path for change in changes)
-        _check_conflicts(changes, nested=self._nested)
+            nested = nested or levels > 1
+            names[name] = None
+        if len(changes) > 1:
+            _check_conflicts(changes, nested=nested)
+        self._nested = nested
+        self._sets = not nested and all(
+            change.operation is Operation.SET for change in changes
+        )
         self.changes = changes
-        names = (change.path.partition(".")[0] for change in changes)
-        self.fields = tuple(dict.fromkeys(names))
+        self.fields = tuple(names)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Patch) and self.changes == other.changes
@@ -168,6 +181,8 @@ class Patch:
             ValidationError: as :meth:`apply`, or a value that no document can have.
             CorruptionError: ``body`` is no encoded document.
         """
+        if self._sets:
+            return set_fields(body, self.changes)
         return edit_document(body, self.fields, self.apply)
 
 
@@ -272,20 +287,29 @@ _OPERATIONS: Final[
 
 
 # ------------------------------------------------------------------ soundness
-def _check_change(change: Change) -> None:
-    names = change.path.split(".")
+def _check_path(path: str) -> tuple[int, str]:
+    """How many names a path has, and the first of them."""
+    names = path.split(".")
     for position, name in enumerate(names):
         if fault := field_name_fault(name, top_level=position == 0):
-            raise Refused(fault, expected="a dotted path", got=change.path)
+            raise Refused(fault, expected="a dotted path", got=path)
     if len(names) > MAX_DEPTH:
         raise Refused(f"is nested more than {MAX_DEPTH} levels deep")
-    if change.operation in {Operation.INCREMENT, Operation.DECREMENT} and (
-        isinstance(change.value, bool) or not isinstance(change.value, (int, float))
+    found = len(names), names[0]
+    if len(_known_paths) < _MAX_KNOWN:
+        _known_paths[path] = found
+    return found
+
+
+def _check_value(change: Change, levels: int) -> None:
+    operation, value = change.operation, change.value
+    if (operation is Operation.INCREMENT or operation is Operation.DECREMENT) and (
+        isinstance(value, bool) or not isinstance(value, (int, float))
     ):
-        got = describe(change.value)
+        got = describe(value)
         fault = f"can be changed by a number only, got {got}"
         raise Refused(fault, expected="Int or Float", got=got)
-    wire_value(change.value, len(names))
+    wire_value(value, levels)
 
 
 def _check_conflicts(changes: tuple[Change, ...], *, nested: bool) -> None:
@@ -312,6 +336,7 @@ _MODIFIERS: Final[dict[type, Operation]] = {
     AddToSet: Operation.ADD_TO_SET,
     Unset: Operation.UNSET,
 }
+_NUMBERED: Final = {int(operation): operation for operation in Operation}
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(
     tuple[tuple[str, int, object], ...], ext_hook=decode_ext
@@ -359,9 +384,11 @@ def decode_patch(data: Buffer) -> Patch:
     """
     try:
         changes = tuple(
-            Change(path, Operation(operation), value)
-            for path, operation, value in _decode(data)
+            [
+                Change(path, _NUMBERED[operation], value)
+                for path, operation, value in _decode(data)
+            ]
         )
-    except (*DECODE_FAULTS, ValueError) as exc:
+    except (*DECODE_FAULTS, KeyError) as exc:
         raise Refused(f"is no encoded patch: {exc}").error() from exc
     return Patch(changes)

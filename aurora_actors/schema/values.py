@@ -20,7 +20,7 @@ values of subclasses as those of the plain class); nothing but the above is enco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time
 from math import inf
 from typing import Any, Final, TypeAlias, cast
@@ -53,7 +53,6 @@ __all__ = [
     "decode_ext",
     "decode_map",
     "decode_value",
-    "edit_document",
     "encode_document",
     "encode_value",
     "encode_within",
@@ -337,7 +336,6 @@ decode_map: Final = msgspec.msgpack.Decoder(
     dict[str, object], ext_hook=decode_ext
 ).decode
 """As :func:`decode_document`, but raises one of :data:`DECODE_FAULTS`."""
-_decode_parts = msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def decode_document(data: Buffer) -> dict[str, object]:
@@ -351,39 +349,6 @@ def decode_document(data: Buffer) -> dict[str, object]:
         return decode_map(data)
     except DECODE_FAULTS as exc:
         raise CorruptionError(f"not an encoded document: {exc}") from exc
-
-
-def edit_document(
-    data: Buffer,
-    names: Iterable[str],
-    change: Callable[[dict[str, object]], dict[str, object]],
-) -> bytes:
-    """Change some fields of an encoded document; the others stay as they are encoded.
-
-    Args:
-        data: The document.
-        names: The fields that ``change`` may touch, add or remove.
-        change: Given those that there are, what they are to be.
-
-    Raises:
-        CorruptionError: ``data`` is no encoded document.
-        ValidationError: a value that no document can have; ``path`` is where.
-    """
-    try:
-        fields = _decode_parts(data)
-        before = {name: _decode(fields[name]) for name in names if name in fields}
-    except DECODE_FAULTS as exc:
-        raise CorruptionError(f"not an encoded document: {exc}") from exc
-    after = change(before)
-    for name in names:
-        if name not in after:
-            fields.pop(name, None)
-            continue
-        try:
-            fields[name] = msgspec.Raw(encode_within(after[name], 1))
-        except Refused as refused:
-            raise refused.within(name).error() from None
-    return _encode(fields)
 
 
 def decode_value(data: Buffer) -> object:

@@ -50,6 +50,22 @@ class BatchView:
         """The row of the document with this key in ``ids``."""
         return self._number(self._ids, self.tables.ids, id_key)
 
+    def rows_of(self, id_keys: Sequence[bytes]) -> list[int] | None:
+        """The rows of many documents, in the order of their keys.
+
+        Returns:
+            ``None`` when one of them is not there.
+        """
+        if self._ids:
+            rows = [self.row_of(key) for key in id_keys]
+            known = [row for row in rows if row is not None]
+            return known if len(known) == len(rows) else None
+        found = dict(self.txn.cursor(self.tables.ids).getmulti(sorted(id_keys)))
+        try:
+            return [int.from_bytes(found[key], "big") for key in id_keys]
+        except KeyError:
+            return None
+
     def unique_row(self, key: bytes) -> int | None:
         """The row that holds this key in ``unique``."""
         return self._number(self._unique, self.tables.unique, key)

@@ -57,6 +57,7 @@ from aurora_actors.storage.keys import id_key, present_keys, unique_keys
 from aurora_actors.storage.matching import CompilePredicate, Predicate, matching_rows
 from aurora_actors.storage.redefinition import check_redefinition
 from aurora_actors.storage.transactions import apply_commit
+from aurora_actors.storage.updating import Updates
 from aurora_actors.storage.writeset import WriteSet
 
 __all__ = ["GUARDED", "CompilePredicate", "Operations", "Predicate"]
@@ -83,6 +84,7 @@ class Operations:
         self._compile = compile_predicate
         self._inserts = Inserts(config, synced=self._synced)
         self.insert_run = self._inserts.insert_run
+        self._updates = Updates(self._inserts.check_size, synced=self._synced)
         self._jobs: JobChanges | None = None
         self._apply: dict[type, Callable[[WriteSet, Any], Message]] = {
             InsertDocuments: self._inserts.insert,
@@ -108,7 +110,9 @@ class Operations:
     def run_together(
         self, batch: WriteSet, requests: Sequence[Operation]
     ) -> Sequence[Message] | None:
-        """Apply a run of requests of one kind together; see ``Inserts.insert_run``.
+        """Apply a run of requests of one kind together, if that can be done.
+
+        See ``Inserts.insert_run`` and ``Updates.update_run``.
 
         Raises:
             AuroraError: as for one of them; the caller undoes what has changed.
@@ -116,6 +120,9 @@ class Operations:
         inserts = [each for each in requests if isinstance(each, InsertDocuments)]
         if inserts:
             return self.insert_run(batch, inserts)
+        updates = [each for each in requests if isinstance(each, UpdateDocument)]
+        if updates:
+            return self._updates.update_run(batch, updates)
         enqueued = [each for each in requests if isinstance(each, EnqueueJobs)]
         if self._jobs is None or len(enqueued) < len(requests):
             return None

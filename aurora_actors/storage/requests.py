@@ -2,8 +2,8 @@
 
 A request that is a repeat gets the outcome it had. The others are applied in their
 order, each leaving no trace when it fails; inserts into one collection that stand next
-to each other are applied together first (``storage.insertion``). What comes out are
-the replies and the entries of the log frame. Storage process only.
+to each other are applied together first, and so are updates by id (``storage.insertion``
+and ``storage.updating``). What comes out are the replies and the entries of the log frame. Storage process only.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from aurora_actors.messages.storage import (
     Commit,
     InsertDocuments,
     Operation,
+    UpdateDocument,
 )
 from aurora_actors.storage.operations import GUARDED, Operations
 from aurora_actors.storage.outcomes import Outcomes
@@ -31,7 +32,7 @@ __all__ = ["ACTOR", "RequestRunner", "StorageCall"]
 
 _log = logging.getLogger(__name__)
 _STATEMENTS: Final = (ChangeMatching, Commit)
-_TOGETHER: Final = frozenset({InsertDocuments, EnqueueJobs})
+_TOGETHER: Final = frozenset({InsertDocuments, UpdateDocument, EnqueueJobs})
 
 ACTOR: Final = "storage"
 
@@ -83,7 +84,7 @@ class RequestRunner:
         while at < len(calls):
             end = self._end_of_run(calls, at)
             if end > at + 1:
-                self._run_inserts(batch, calls[at:end], replies, entries)
+                self._run_together(batch, calls[at:end], replies, entries)
             else:
                 end = at + 1
                 self._run_one(batch, calls[at], replies, entries)
@@ -129,18 +130,18 @@ class RequestRunner:
             self.refused += 1
             return Failure.of(exc, ACTOR)
 
-    # -------------------------------------------------------------- runs of inserts
+    # -------------------------------------------------------------- runs
     def _end_of_run(self, calls: Sequence[StorageCall], start: int) -> int:
         """Where the run of new requests that can be applied together ends.
 
-        Such are inserts into one collection, and enqueueings.
+        Such are inserts into one collection, updates of one, and enqueueings.
         """
         first = calls[start].request
         kind = type(first)
         collection = getattr(first, "collection", None)
         if kind not in _TOGETHER or collection in GUARDED:
             return start
-        seen: set[tuple[str, int]] = set()
+        seen: set[object] = set()
         find = self._outcomes.find
         for at in range(start, len(calls)):
             client, request_id, _, request = calls[at]
@@ -150,39 +151,46 @@ class RequestRunner:
             ):
                 return at
             if request_id:
-                if (client, request_id) in seen or find(client, request_id) is not None:
+                name = (client, request_id)
+                if name in seen or find(client, request_id) is not None:
                     return at
-                seen.add((client, request_id))
+                seen.add(name)
+            if isinstance(request, UpdateDocument):
+                if request.id in seen:
+                    return at  # it works on what the one before it leaves
+                seen.add(request.id)
         return len(calls)
 
-    def _run_inserts(
+    def _run_together(
         self,
         batch: WriteSet,
         calls: Sequence[StorageCall],
         replies: list[Message],
         entries: list[Entry],
     ) -> None:
-        """Carry out a run together; if one of it is refused, in two halves."""
+        """Carry out a run together, or in parts if one of it cannot be."""
         if len(calls) == 1:
             self._run_one(batch, calls[0], replies, entries)
             return
-        before = len(batch.effects)
-        written = self._insert_together(batch, calls)
+        at = len(batch.effects)
+        written = self._apply_together(batch, calls)
         if written is None:
-            middle = len(calls) // 2
-            self._run_inserts(batch, calls[:middle], replies, entries)
-            self._run_inserts(batch, calls[middle:], replies, entries)
+            # What keeps updates apart is seldom that only one of them is refused.
+            is_update = isinstance(calls[0].request, UpdateDocument)
+            size = 1 if is_update else (len(calls) + 1) // 2
+            for start in range(0, len(calls), size):
+                part = calls[start : start + size]
+                self._run_together(batch, part, replies, entries)
             return
         replies += written
         stage, effects = self._outcomes.stage, batch.effects
-        for number, (call, reply) in enumerate(
-            zip(calls, written, strict=True), before
-        ):
-            client, request_id, _, _ = call
+        for (client, request_id, _, _), reply in zip(calls, written, strict=True):
             encoded = stage(client, request_id, reply)
-            entries.append(Entry(client, request_id, encoded, (effects[number],)))
+            if getattr(reply, "lsn", 1):
+                entries.append(Entry(client, request_id, encoded, (effects[at],)))
+                at += 1
 
-    def _insert_together(
+    def _apply_together(
         self, batch: WriteSet, calls: Sequence[StorageCall]
     ) -> Sequence[Message] | None:
         requests = [call.request for call in calls]

@@ -226,14 +226,15 @@ class WriteSet(BatchView):
     def update_together(
         self, collection: Collection, changed: Sequence[tuple[int, bytes, str, bytes]]
     ) -> None:
-        """Update documents of a collection without unique fields, each once.
+        """Update documents whose unique fields stay as they are, each once.
 
         Args:
             collection: Theirs.
             changed: Their rows, old records, ids and new bodies.
         """
         number, lsn = collection.id, self.lsn
-        first_change, effects, known = self.first_change, self.effects, self._changes
+        effects, known = self.effects, self._changes
+        superseded = self._present_changes([old[:8] for _, old, _, _ in changed])
         docs: dict[bytes, bytes] = {}
         log: dict[int, bytes] = {}
         for row, old, document_id, body in changed:
@@ -242,15 +243,26 @@ class WriteSet(BatchView):
             docs[row_key(number, row)] = new
             log[lsn] = update_change(number, row, old, new)
             effects.append((_UPDATE, number, row, new))
-            before = int.from_bytes(old[:8], "big")
-            value = known.get(before)
-            if value is None and before >= first_change:
-                value = self.txn.get(old[:8], db=self.tables.changes)
+            value = superseded.get(old[:8])
             if value is not None and value[0] == _INSERT:
+                before = int.from_bytes(old[:8], "big")
                 self._set(known, before, value[:13] + _U64.pack(lsn))
         self._merge(self._docs, docs)
         self._add(known, log)
         self.lsn = lsn
+
+    def _present_changes(self, lsns: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The change records of packed LSNs, as far as they are kept."""
+        known, first = self._changes, _U64.pack(self.first_change)
+        found: dict[bytes, bytes] = {}
+        if known:
+            numbers = [int.from_bytes(lsn, "big") for lsn in lsns]
+            pairs = zip(lsns, map(known.get, numbers), strict=True)
+            found = {lsn: value for lsn, value in pairs if value is not None}
+        wanted = sorted(lsn for lsn in lsns if lsn >= first and lsn not in found)
+        if wanted:
+            found.update(self.txn.cursor(self.tables.changes).getmulti(wanted))
+        return found
 
     def _merge(self, overlay: dict[K, Any], new: dict[K, Any]) -> None:
         """Set many keys, few of which are there already."""

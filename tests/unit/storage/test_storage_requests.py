@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from aurora_actors.config import ColdStoreMode
-from aurora_actors.messages.storage import DefineCollection, InsertDocuments
+from aurora_actors.messages.storage import (
+    DefineCollection,
+    InsertDocuments,
+    UpdateDocument,
+)
+from aurora_actors.schema.patch import Increment, encode_patch
 from aurora_actors.schema.types import CollectionDefinition, encode_definition
 
 TABLES = ("docs", "ids", "unique", "changes")
@@ -126,3 +131,85 @@ def test_single_commits_do_not_make_the_file_grow_without_bound(
         largest = max(largest, database.engine.statistics()["data_bytes"])
     assert database.engine.statistics()["checkpoints"] > 2
     assert largest < min(200 << 20, map_size)
+
+
+def update(document_id, collection="users", /, **changes):
+    return UpdateDocument(
+        collection=collection, id=document_id, patch=encode_patch(changes)
+    )
+
+
+def filled(database, name):
+    """A database with the documents d0 to d39."""
+    database.path = database.path.with_name(name)
+    database.numbers = 0
+    database.open()
+    database.define()
+    database.insert(**{f"d{n}": {"email": f"{n}", "age": n} for n in range(40)})
+    return database
+
+
+def test_updates_of_one_batch_are_stored_as_those_of_many(database):
+    updates = [update(f"d{n * 7 % 40}", age=Increment(n)) for n in range(40)]
+    updates[3] = update("d21", age=21)  # as it is
+    updates[9] = update("d23", name="N")
+    outcomes = []
+    for name, size in (("one", 1), ("many", 40)):
+        users = filled(database, name)
+        replies = []
+        for again in (updates, updates[::2]):
+            for start in range(0, len(again), size):
+                replies += users.ask(*again[start : start + size])
+        outcomes.append((replies, contents(users), users.documents()))
+        users.engine.abandon()
+    assert outcomes[0] == outcomes[1]
+
+
+def test_what_keeps_updates_apart_leaves_the_others_alone(database, requests):
+    users = filled(database, "apart")
+    start = users.engine.lsn
+    replies = users.ask(
+        update("d1", age=Increment(1)),
+        update("nobody", age=1),
+        update("d1", age=Increment(1)),  # again, on what the first has left
+        update("d2", email="3"),
+        update("d3", email="free"),
+        update("d4", email="3"),
+        update("d5", age="old"),
+        requests.insert(new={"age": 1}),
+        update("new", age=Increment(1)),
+        update("d6", age=Increment(1)),
+        update("d7", "nobodys", age=1),
+        update("d8", "nobodys", age=1),
+    )
+    outcomes = [getattr(reply, "code", "") or reply.lsn - start for reply in replies]
+    missing = "usage.collection_not_found"
+    assert outcomes == [
+        1,
+        "usage.not_found",
+        2,
+        "data.unique_violation",
+        3,
+        4,
+        "data.validation",
+        5,
+        6,
+        7,
+        missing,
+        missing,
+    ]
+    found = users.documents()
+    assert [found[name]["age"] for name in ("d1", "d5", "new", "d6")] == [3, 5, 2, 7]
+    assert (found["d3"]["email"], found["d4"]["email"]) == ("free", "3")
+
+
+def test_updates_of_a_run_are_replayed_with_the_outcome_of_each_request(database):
+    users = filled(database, "replayed")
+    users.engine.checkpoint()
+    calls = [users.call(update(f"d{n}", age=Increment(1))) for n in range(20)]
+    replies = users.engine.execute(calls)
+    before = contents(users)
+    users.engine.sync()
+    users.crash(boot="another", tree="tree")
+    assert contents(users) == before
+    assert users.engine.execute(calls) == replies
