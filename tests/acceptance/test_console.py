@@ -386,6 +386,25 @@ def test_every_view_is_labelled_legible_and_fits(
     checked(page, "editor")
 
 
+def test_what_matters_of_tables_fits_on_a_narrow_screen(
+    visit: Visit, served: Served, people: None
+):
+    page = visit.log_in(served.token)
+    page.set_viewport_size({"width": 390, "height": 844})
+    wide = (
+        "() => [...document.querySelectorAll('.scroll')]"
+        ".filter((e) => e.scrollWidth > e.clientWidth + 1).length"
+    )
+    for view in ("collections", "collections/people/schema", "jobs", "system"):
+        visit.view(view)
+        expect(page.locator("main table, main .empty").first).to_be_visible()
+        assert page.evaluate(wide) == 0, view
+    visit.view("query")
+    page.get_by_label("AQL text").fill("{ people { id name } }")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("cell", name="Person 1", exact=True)).to_be_in_viewport()
+
+
 def test_views_are_reached_by_keyboard_alone(visit: Visit, served: Served):
     page = visit.log_in(served.token)
     page.keyboard.press("Alt+2")

@@ -132,7 +132,7 @@ function showSchema({ api, body, definition, reload }) {
       : empty("collections", "No declared fields", "Documents may have any fields.")));
 
   function marks(each) {
-    return h("span.actions", each.nullable ? null : h("span.badge", "required"), each.unique ? h("span.badge.info", "unique") : null, each.indexed ? h("span.badge.good", "indexed") : null);
+    return h("span.badges", each.nullable ? null : h("span.badge", "required"), each.unique ? h("span.badge.info", "unique") : null, each.indexed ? h("span.badge.good", "indexed") : null);
   }
 
   async function dropField(field_) {
@@ -198,6 +198,6 @@ function showIndexes({ api, body, definition, reload }) {
         h("td.number", may && !index.is_declared ? h("button.button.quiet.small.danger", { type: "button", "aria-label": `Remove the index on ${index.fields.join(", ")}`, onclick: () => remove(index.fields) }, icon("trash")) : h("span.soft.small", index.is_declared ? "declared" : "")))))))
       : empty("filter", "No indexes", "Declare fields indexed or unique, or make an index here."));
   }
-  load().catch((error) => fill(section, h("div.empty", h("div.alert", error.message))));
+  load().catch((error) => fill(section, h("div.empty", h("div.alert", { role: "alert" }, error.message))));
   void reload;
 }

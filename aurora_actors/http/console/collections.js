@@ -29,11 +29,11 @@ export function showCollections({ api, main, go }) {
         make ? h("button.button", { type: "button", onclick: create }, icon("plus"), "Make the first one") : null));
       return;
     }
-    fill(list, h("div.scroll", h("table", h("thead", h("tr", h("th", "Name"), h("th.number", "Documents"), h("th", "Fields"), h("th", "Kind"))),
+    fill(list, h("div.scroll", h("table", h("thead", h("tr", h("th", "Name"), h("th.number", "Documents"), h("th.wide", "Fields"), h("th", "Kind"))),
       h("tbody", collections.map((each) => h("tr.row", { onclick: () => go(`collections/${each.name}`) },
         h("td", h("a", { href: `#/collections/${each.name}` }, each.name)),
         h("td.number", number(each.count)),
-        h("td.value.soft", Object.entries(each.fields).map(([field_, { type }]) => `${field_}: ${typeName(type)}`).join(", ") || "–"),
+        h("td.value.soft.wide", Object.entries(each.fields).map(([field_, { type }]) => `${field_}: ${typeName(type)}`).join(", ") || "–"),
         h("td", each.open ? h("span.badge.info", "open") : h("span.badge", "declared"))))))));
   }
   load().catch((error) => fill(list, h("div.empty", h("div.alert", { role: "alert" }, error.message))));

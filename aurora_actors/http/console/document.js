@@ -69,7 +69,7 @@ export async function editDocument(api, definition, document) {
       body,
       h("footer", h("span.left", mode),
         document && may ? h("button.button.danger", { type: "button", onclick: (event) => busy(event.currentTarget, remove, failure) }, icon("trash"), "Remove") : null,
-        h("button.button", { type: "button", onclick: () => close() }, "Cancel"), submit));
+        h(document ? "button.button.spare" : "button.button", { type: "button", onclick: () => close() }, "Cancel"), submit));
   }, { drawer: true, label: document ? `Document ${document.id}` : `New document in ${definition.name}` });
 }
 

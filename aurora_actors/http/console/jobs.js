@@ -59,7 +59,7 @@ export function showJobs({ api, main }) {
     const known = [...queue.options].map(({ value }) => value);
     for (const name of names) if (!known.includes(name)) queue.append(h("option", { value: name }, name));
     if (!names.length) { fill(queues, empty("jobs", "No queues yet", "A queue appears with its first job.")); return; }
-    fill(queues, h("div.scroll", h("table", h("thead", h("tr", h("th", "Queue"), h("th", "Now"), ["Waiting", "Running", "Dead"].map((each) => h("th.number", each)), h("th", h("span.visually-hidden", "Actions")))),
+    fill(queues, h("div.scroll", h("table", h("thead", h("tr", h("th", "Queue"), h("th.wide", "Now"), ["Waiting", "Running", "Dead"].map((each) => h("th.number", each)), h("th", h("span.visually-hidden", "Actions")))),
       h("tbody", names.map((name) => {
         const each = stats.queues[name];
         const total = SHOWN.reduce((all, kind) => all + each[kind], 0) || 1;
@@ -68,7 +68,7 @@ export function showJobs({ api, main }) {
           part.style.width = `${(each[kind] / total) * 100}%`;
           return part;
         }));
-        return h("tr", h("td", name, each.paused ? h("span.badge.warn", "paused") : null), h("td", bars), h("td.number", number(each.pending + each.failed)), h("td.number", number(each.running)),
+        return h("tr", h("td", name, each.paused ? h("span.badge.warn", "paused") : null), h("td.wide", bars), h("td.number", number(each.pending + each.failed)), h("td.number", number(each.running)),
           h("td.number", each.dead_letter ? h("span.badge.bad", number(each.dead_letter)) : "0"),
           h("td.number", h("div.actions", isAdmin ? [
             h("button.button.small", { type: "button", onclick: (event) => act(event, `/queues/${encodeURIComponent(name)}/${each.paused ? "resume" : "pause"}`) }, each.paused ? "Resume" : "Pause"),
@@ -102,11 +102,11 @@ export function showJobs({ api, main }) {
   function drawRows(jobs) {
     if (!jobs.length) { fill(list, empty("jobs", "No jobs", "No job fits this choice.")); return; }
     const body = h("tbody", jobs.map((job) => h("tr.row", { tabIndex: 0, "data-job": job.id, "aria-label": `Job ${job.job_type} ${job.id}`, onclick: () => open(job.id) },
-      h("td", h("b", job.job_type), h("div.soft.small.mono", job.id)), h("td", h("span.badge", { class: KINDS[job.status] ?? "" }, word(job.status))),
-      h("td", job.queue), h("td.number", `${job.attempt} of ${job.max_retries + 1}`), h("td.nowrap", ago(job.created_at)),
+      h("td", h("b", job.job_type), h("div.soft.small.mono.cut", job.id)), h("td", h("span.badge", { class: KINDS[job.status] ?? "" }, word(job.status))),
+      h("td.wide", job.queue), h("td.number.wide", `${job.attempt} of ${job.max_retries + 1}`), h("td.nowrap.wide", ago(job.created_at)),
       h("td.value", job.error ?? (job.progress === null || job.progress === undefined ? "" : `${Math.round(job.progress * 100)} %`)))));
     rowKeys(body);
-    fill(list, h("div.scroll", h("table", h("thead", h("tr", h("th", "Job"), h("th", "Status"), h("th", "Queue"), h("th.number", "Attempt"), h("th", "Enqueued"), h("th", "Last error"))), body)));
+    fill(list, h("div.scroll", h("table", h("thead", h("tr", h("th", "Job"), h("th", "Status"), h("th.wide", "Queue"), h("th.number.wide", "Attempt"), h("th.wide", "Enqueued"), h("th", "Last error"))), body)));
   }
 
   async function open(id) {

@@ -60,12 +60,15 @@ export function showQuery({ api, main }) {
       keep(editor.value, variables.value);
       shown = found;
       draw(found);
+      // On a narrow screen they are below all the rest.
+      results.scrollIntoView({ block: "nearest", behavior: "instant" });
       if (found.results?.some(({ type }) => type !== "query")) schema = await schemaOf(api);
     } catch (error) {
       if (error.name === "AbortError") return;
       status.textContent = "Refused";
       shown = null;
       fill(results, h("div.alert.mono", { role: "alert" }, error.message));
+      results.scrollIntoView({ block: "nearest", behavior: "instant" });
       const { line, column } = error.context ?? {};
       if (line) place(line, column ?? 1);
     }
@@ -75,7 +78,7 @@ export function showQuery({ api, main }) {
   function place(line, column) {
     const lines = editor.value.split("\n");
     const at = lines.slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0) + column - 1;
-    editor.area.focus();
+    editor.area.focus({ preventScroll: true });
     editor.area.setSelectionRange(at, at);
   }
 
@@ -95,9 +98,14 @@ export function showQuery({ api, main }) {
     fill(older, all.length ? all.slice(0, 8).map((each) => h("li", h("button.button.quiet.small", {
       type: "button", title: each.text,
       onclick: () => { editor.value = each.text; variables.value = each.variables; editor.area.focus(); },
-    }, h("code", each.text.replace(/\s+/g, " ").slice(0, 44))))) : h("li.empty", "Texts that were run appear here."));
+    }, h("code", shortened(each.text))))) : h("li.empty", "Texts that were run appear here."));
   }
   return () => running?.abort();
+}
+
+function shortened(text) {
+  const line = text.replace(/\s+/g, " ");
+  return line.length > 44 ? `${line.slice(0, 43)}…` : line;
 }
 
 function resultOut(result, value, shape) {

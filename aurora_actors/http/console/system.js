@@ -76,18 +76,18 @@ function drawTable(table, sample) {
   const { tree } = sample;
   const behind = { index_builder: true, reactive_dispatcher: true };
   const all = [{ name: "supervisor", pid: tree.supervisor_pid, state: "ready", ...tree.supervisor }, ...tree.actors];
-  const columns = [["Process"], ["PID", "number"], ["State"], ["CPU", "number"], ["Memory", "number"], ["Behind", "number"], ["Mailbox", "number"], ["Restarts", "number"]];
+  const columns = [["Process"], ["PID", "number wide"], ["State"], ["CPU", "number"], ["Memory", "number"], ["Behind", "number wide"], ["Mailbox", "number wide"], ["Restarts", "number wide"]];
   fill(table, h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Processes" }, h("table", h("thead", h("tr", columns.map(([text, kind]) => h("th", { scope: "col", class: kind ?? "" }, text)))),
     h("tbody", all.map((actor) => {
       const cpu = sample.rates[actor.name]?.cpu ?? null;
       const isRoot = actor.name === "supervisor";
-      return h("tr", h("td.nowrap", isRoot ? h("b", actor.name) : [h("span.soft", { "aria-hidden": "true" }, "└ "), actor.name]), h("td.number", actor.pid),
+      return h("tr", h("td.nowrap", isRoot ? h("b", actor.name) : [h("span.soft", { "aria-hidden": "true" }, "└ "), actor.name]), h("td.number.wide", actor.pid),
         h("td", h("span.badge", { class: STATES[actor.state] ?? "" }, actor.state)),
         h("td.number", cpu === null ? "–" : meter(cpu)),
         h("td.number", actor.rss_bytes ? bytes(actor.rss_bytes) : "–"),
-        h("td.number", behind[actor.name] ? number(Math.max(0, tree.lsn - actor.lsn)) : "–"),
-        h("td.number", isRoot ? "–" : number(actor.mailbox_depth)),
-        h("td.number", isRoot ? "–" : actor.restarts ? h("span.badge.warn", actor.restarts) : "0"));
+        h("td.number.wide", behind[actor.name] ? number(Math.max(0, tree.lsn - actor.lsn)) : "–"),
+        h("td.number.wide", isRoot ? "–" : number(actor.mailbox_depth)),
+        h("td.number.wide", isRoot ? "–" : actor.restarts ? h("span.badge.warn", actor.restarts) : "0"));
     })))));
 }
 
