@@ -115,6 +115,9 @@ class Link:
         self.executors = sorted(
             actor for actor in attached.incarnations if actor.startswith(EXECUTOR)
         )
+        # Those who ask one query at a time would otherwise all ask the same executor.
+        first = attached.number % max(1, len(self.executors))
+        self._by_preference = self.executors[first:] + self.executors[:first]
         self._connection = connection
         self._runtime_dir = attached.runtime_dir
         self._inbox = Inbox(mailbox_path(attached.runtime_dir, name))
@@ -137,7 +140,7 @@ class Link:
     def pick_executor(self) -> str:
         """The query executor with the least under way for this client."""
         in_flight = self.core.in_flight
-        return min(self.executors, key=lambda name: in_flight.get(name, 0))
+        return min(self._by_preference, key=lambda name: in_flight.get(name, 0))
 
     # -------------------------------------------------------------- out
     def drop(self, stream: ResultStream) -> None:

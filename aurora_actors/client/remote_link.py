@@ -74,6 +74,8 @@ class RemoteLink:
         incarnations = welcome.attached.incarnations
         self.core = ClientProtocol(welcome.session, incarnations)
         self.executors = sorted(n for n in incarnations if n.startswith(EXECUTOR))
+        first = welcome.attached.number % max(1, len(self.executors))
+        self._by_preference = self.executors[first:] + self.executors[:first]
         self.reconnections = 0
         self._dialer = dialer
         self._stream: RemoteStream | None = None
@@ -94,7 +96,7 @@ class RemoteLink:
     def pick_executor(self) -> str:
         """The query executor with the least under way for this client."""
         in_flight = self.core.in_flight
-        return min(self.executors, key=lambda name: in_flight.get(name, 0))
+        return min(self._by_preference, key=lambda name: in_flight.get(name, 0))
 
     # -------------------------------------------------------------- out
     def drop(self, stream: ResultStream) -> None:

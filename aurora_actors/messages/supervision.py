@@ -279,6 +279,7 @@ class Attached(Message, frozen=True, kw_only=True, tag="tree.attached"):
     Attributes:
         incarnations: How often each actor has been started, by mailbox name.
         config: The encoded ``AuroraConfig`` in force.
+        number: How many had attached before; spreads applications over executors.
     """
 
     version: int = PROTOCOL_VERSION
@@ -287,6 +288,7 @@ class Attached(Message, frozen=True, kw_only=True, tag="tree.attached"):
     runtime_dir: str
     config: bytes
     incarnations: dict[str, int]
+    number: int = 0
 
 
 class ActorStatus(msgspec.Struct, frozen=True, kw_only=True):

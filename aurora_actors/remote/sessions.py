@@ -117,6 +117,7 @@ class Session:
                 runtime_dir="",
                 config=_without_secrets(attached.config),
                 incarnations=attached.incarnations,
+                number=attached.number,
             ),
         )
 

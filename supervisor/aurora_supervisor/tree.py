@@ -116,6 +116,7 @@ class Tree:
         self._opener_gone = around.opener is None
         self._tick_scope = trio.CancelScope()
         self._settled = trio.Event()
+        self._attached = 0
         self._finished = trio.Event()
         self._changed = trio.Event()
 
@@ -399,12 +400,14 @@ class Tree:
     def attached(self) -> Attached:
         """The answer to an application that attaches now."""
         children = self._machine.children.values()
+        number, self._attached = self._attached, self._attached + 1
         return Attached(
             tree_id=self._around.tree_id,
             supervisor_pid=os.getpid(),
             runtime_dir=self._around.runtime_dir,
             config=self._encoded_config,
             incarnations={child.name: child.incarnation for child in children},
+            number=number,
         )
 
     def status(self, clients: int) -> TreeStatus:

@@ -62,7 +62,7 @@ class Peer:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
-    def link(self, name="c-0") -> Link:
+    def link(self, name="c-0", number=0, others=()) -> Link:
         ours, theirs = socket.socketpair()
         self._frames[ours.fileno()] = FrameReader()
         self._sockets.append(ours)
@@ -73,7 +73,8 @@ class Peer:
             supervisor_pid=1,
             runtime_dir=self.runtime_dir,
             config=msgspec.msgpack.encode(AuroraConfig(db_path="x")),
-            incarnations={"storage": 1, EXECUTOR: 1},
+            incarnations=dict.fromkeys(("storage", EXECUTOR, *others), 1),
+            number=number,
         )
         return Link(SupervisorStream(connection), name)
 

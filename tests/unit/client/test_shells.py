@@ -384,3 +384,17 @@ def test_reads_in_a_row_let_other_tasks_run_and_end_when_cancelled(run_async, pe
                 tasks.cancel_scope.cancel()
 
     run_async(test, peer.link())
+
+
+def test_applications_that_attach_one_after_the_other_prefer_different_executors(peer):
+    links = [
+        peer.link(f"c-{n}", number=n, others=("query_executor-1",)) for n in range(3)
+    ]
+    try:
+        chosen = [link.pick_executor() for link in links]
+        assert chosen[0] != chosen[1]
+        assert chosen[2] == chosen[0]
+    finally:
+        for link in links:
+            link.shut()
+            link.leave(5)
