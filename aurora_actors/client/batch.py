@@ -31,19 +31,38 @@ Convert: TypeAlias = Callable[["Batch[E]"], list[E]]
 _EVENT_BYTES = 64
 
 
+class _Places:
+    """The places within a chunk; what is made of the chunk refers to them.
+
+    It would be the batch itself, did the batch not refer to what is made of it: circles
+    wait for the garbage collector, and documents are many.
+    """
+
+    __slots__ = ("chunk",)
+
+    def __init__(self, chunk: LiveChunk) -> None:
+        self.chunk = chunk
+
+    def token(self, seen: int) -> str:
+        """The place behind the first ``seen`` events."""
+        return str(place_in(self.chunk, seen))
+
+
 class Batch(Generic[E]):
     """A chunk, and what its consumers get of it.
 
     Attributes:
         chunk: The chunk.
+        places: Makes the tokens.
         left: How many readers have still to pass it.
         size: About the bytes it holds.
     """
 
-    __slots__ = ("_convert", "_items", "chunk", "left", "size")
+    __slots__ = ("_convert", "_items", "chunk", "left", "places", "size")
 
     def __init__(self, chunk: LiveChunk, convert: Convert[E], readers: int) -> None:
         self.chunk = chunk
+        self.places = _Places(chunk)
         self.left = readers
         self._convert = convert
         self._items: list[E] | None = None
@@ -63,11 +82,7 @@ class Batch(Generic[E]):
     @property
     def end_token(self) -> str:
         """The place behind all of it."""
-        return self.token(len(self.chunk.events) + 1)
-
-    def token(self, seen: int) -> str:
-        """The place behind the first ``seen`` events."""
-        return str(place_in(self.chunk, seen))
+        return self.places.token(len(self.chunk.events) + 1)
 
 
 def place_in(chunk: LiveChunk, seen: int) -> Token:
@@ -108,14 +123,14 @@ def updates_of(
     """A function that makes a watcher's updates, with ``convert`` for its documents."""
 
     def make(batch: Batch[Update]) -> list[Update]:
-        chunk = batch.chunk
+        chunk, places = batch.chunk, batch.places
         updates: list[Update] = []
         if chunk.lost:
-            updates.append(HistoryLost(chunk.lsn, batch, 0))
+            updates.append(HistoryLost(chunk.lsn, places, 0))
         for seen, event in enumerate(chunk.events, 1):
-            updates.append(_update(event, convert, (event.lsn, batch, seen)))
+            updates.append(_update(event, convert, (event.lsn, places, seen)))
         if chunk.mode is ChunkMode.INITIAL_END:
-            updates.append(InitialComplete(chunk.lsn, batch, len(chunk.events) + 1))
+            updates.append(InitialComplete(chunk.lsn, places, len(chunk.events) + 1))
         return updates
 
     return make
@@ -142,7 +157,7 @@ def changes_of(batch: Batch[ChangeEvent]) -> list[ChangeEvent]:
             ChangeType(event.kind),
             event.collection,
             (_document(event.old), _document(event.new)),
-            (event.lsn, batch, seen),
+            (event.lsn, batch.places, seen),
         )
         for seen, event in enumerate(batch.chunk.events, 1)
     ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from aurora_actors.client.batch import changes_of, updates_of
@@ -398,3 +401,30 @@ def test_leaving_ends_the_subscription_with_the_last():
     assert wire.sent() == [(0, Unsubscribe(subscription=one))]
     assert not wire.live._feeds
     assert not wire.live._shared
+
+
+class Plain:
+    """A document that can be watched as it goes."""
+
+    def __init__(self, record):
+        self.record = record
+
+
+def test_what_was_read_is_freed_without_the_garbage_collector():
+    wire = Wire()
+    reader, number = wire.open(
+        Reader(Watch(query=SPEC), updates_of(Plain), "key", raises_on_lag=False)
+    )
+    for row in (1, 2):
+        wire.say(number, chunk_of(row - 1, row - 1, row, [row], live=True))
+    gc.collect()
+    gc.disable()
+    try:
+        [update] = wire.live.take(reader)
+        gone = weakref.ref(update.document)
+        del update
+        [update] = wire.live.take(reader)
+        assert gone() is None
+        assert update.token == "1.2"
+    finally:
+        gc.enable()
