@@ -296,7 +296,9 @@ class StorageActor:
             begun = time.perf_counter()
             replies = self._engine.execute(calls[start : start + size])
             if self._hurried:
-                self._tell(self._hurried)  # what is queued first leaves first
+                # The dispatcher is woken while the replies are still being made.
+                self._tell(self._hurried)
+                self._channel.flush()
             seconds = time.perf_counter() - begun
             self._commit_times.record(seconds)
             if self._tracer is not None:
