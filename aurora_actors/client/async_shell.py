@@ -6,8 +6,8 @@ in the loop's thread; nothing here is thread-safe.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -113,6 +113,15 @@ class AsyncShell:
             live.set_deadline(reader, self._driver.now() + timeout)
         await self._driver.wait(reader)
         live.clear_deadline(reader)
+
+    def take(self, reader: Reader) -> Sequence[Any] | None:
+        """What comes next for a reader."""
+        core = self._link.core
+        try:
+            return core.live.take(reader)
+        finally:
+            if core.has_news or core.has_mail:
+                self._send()
 
     def on_core(self, action: Callable[[ClientProtocol], R]) -> R:
         """Change the protocol's state, and send what that gives rise to."""

@@ -11,8 +11,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from aurora_actors.client.feeds import Reader
 from aurora_actors.client.line import Line
@@ -106,6 +106,16 @@ class BlockingShell:
         self._wait(reader)
         with self._lock:
             live.clear_deadline(reader)
+
+    def take(self, reader: Reader) -> Sequence[Any] | None:
+        """What comes next for a reader."""
+        core = self._link.core
+        with self._lock:
+            try:
+                return core.live.take(reader)
+            finally:
+                if core.has_news or core.has_mail:
+                    self._send()
 
     def on_core(self, action: Callable[[ClientProtocol], R]) -> R:
         """Change the protocol's state, and send what that gives rise to."""

@@ -151,7 +151,7 @@ class Feed:
         self.parked: dict[Reader, None] = {}
         self.first_batch = self.next_batch = 0
         self._convert = reader.convert
-        self._place: str | Token | None = request.since
+        self._place: str | tuple[int, int, bool] | None = request.since
         self._batches: deque[Batch[Any]] = deque()
         self._size = self._events = 0
 
@@ -159,7 +159,10 @@ class Feed:
     def since(self) -> str | None:
         """The place behind everything received; ``None`` if there is none."""
         place = self._place
-        return str(place) if isinstance(place, Token) else place
+        if isinstance(place, tuple):  # a token is made when it is asked for
+            timeline, lsn, is_part = place
+            return str(Token(timeline, lsn, partial=is_part))
+        return place
 
     @property
     def is_shared(self) -> bool:
@@ -173,7 +176,7 @@ class Feed:
         if request.since is None and (
             isinstance(request, Listen) or not request.include_initial
         ):
-            self._place = Token(reply.timeline, reply.lsn)
+            self._place = (reply.timeline, reply.lsn, False)
         return self.since
 
     def receive(self, chunk: LiveChunk) -> bool:
@@ -184,10 +187,8 @@ class Feed:
             chunk = msgspec.structs.replace(chunk, lost=True)
         self.lsn, self.timeline = chunk.lsn, chunk.timeline
         self.is_live = chunk.live
-        is_part = chunk.mode is ChunkMode.INITIAL
-        self._place = Token(chunk.timeline, chunk.lsn, partial=is_part)
-        is_end = chunk.mode is ChunkMode.INITIAL_END
-        if not (chunk.events or chunk.lost or is_end):
+        self._place = (chunk.timeline, chunk.lsn, chunk.mode is ChunkMode.INITIAL)
+        if not (chunk.events or chunk.lost or chunk.mode is ChunkMode.INITIAL_END):
             return False
         batch: Batch[Any] = Batch(chunk, self._convert, len(self.readers))
         self._batches.append(batch)
@@ -200,7 +201,7 @@ class Feed:
         """There is nothing up to ``lsn`` that was not received."""
         if self.is_live and lsn > self.lsn:
             self.lsn = lsn
-            self._place = Token(self.timeline, lsn)
+            self._place = (self.timeline, lsn, False)
 
     def again(self, number: int) -> Request:
         """The request that goes on behind what was received, with a new number."""
@@ -241,6 +242,8 @@ class Feed:
 
     def drop_excess(self) -> list[Reader]:
         """Let go of what is too much to keep; returns the readers left behind."""
+        if self._events <= _KEPT_EVENTS and self._size <= _KEPT_BYTES:
+            return []
         while len(self._batches) > 1 and (
             self._events > _KEPT_EVENTS or self._size > _KEPT_BYTES
         ):

@@ -480,6 +480,11 @@ class ClientProtocol:
         """Whether something is queued to be sent."""
         return not self._outbox.is_empty
 
+    @property
+    def has_news(self) -> bool:
+        """Whether :meth:`take_news` has something."""
+        return bool(self._news)
+
     def take_news(self) -> list[Pending]:
         """The requests whose waiters can go on since the last call."""
         news = self._news

@@ -11,8 +11,8 @@ cancelled at its executor.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from aurora_actors.client.feeds import Reader
 from aurora_actors.client.protocol import ClientProtocol
@@ -69,6 +69,10 @@ class Shell(Protocol):
         Raises:
             TimeoutError_: there was none in time; nothing has changed.
         """
+        ...
+
+    def take(self, reader: Reader) -> Sequence[Any] | None:
+        """What comes next for a reader; see ``client.live.LiveFeeds.take``."""
         ...
 
     def on_core(self, action: Callable[[ClientProtocol], R]) -> R:

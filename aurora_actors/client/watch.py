@@ -140,9 +140,11 @@ class Events(AsyncIterator[E], Generic[E]):
             self._since = self._token_of(self._items[-1])
         self._items, self._at = (), 0
         reader = self._reader
-        items = self._shell.on_core(lambda core: core.live.take(reader))
-        self._items = items or ()
-        return bool(self._items)
+        items = self._shell.take(reader)
+        if items:
+            self._items = items
+            return True
+        return False
 
     def _token_of(self, event: E) -> str:
         return cast("Update | ChangeEvent", event).token
