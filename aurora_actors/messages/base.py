@@ -47,11 +47,13 @@ PROTOCOL_VERSION: Final = 1
 MAILBOX_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,47}\Z")
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The base of everything that travels between processes.
 
     Each subclass repeats ``frozen=True, kw_only=True`` (``kw_only`` is not inherited)
-    and gives an explicit dotted ``tag``.
+    and gives an explicit dotted ``tag``. Messages hold data and never each other in a
+    circle, so the garbage collector need not look at them (``gc=False``, inherited):
+    with many events it had taken a sixth of their receiver's time.
     """
 
 
@@ -89,14 +91,22 @@ class Letter(NamedTuple):
 
 
 class _RawLetter(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    array_like=True,
+    forbid_unknown_fields=True,
+    gc=False,
 ):
     request_id: int
     body: msgspec.Raw
 
 
 class _Envelope(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    array_like=True,
+    forbid_unknown_fields=True,
+    gc=False,
 ):
     version: int
     sender: str

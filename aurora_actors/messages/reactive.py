@@ -102,7 +102,7 @@ class LiveKind(IntEnum):
     REMOVED = 3
 
 
-class LiveEvent(msgspec.Struct, frozen=True, array_like=True):
+class LiveEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One event of a live query, or one change for a listener.
 
     Attributes:
