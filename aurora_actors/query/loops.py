@@ -23,7 +23,8 @@ from aurora_actors.messages.query import OrderKey
 from aurora_actors.query.expressions import Leaves, expression, path_expression
 from aurora_actors.query.generated import Constants, build
 from aurora_actors.query.predicate import Predicate, terms
-from aurora_actors.schema.values import decode_ext
+from aurora_actors.schema.typed import can_name
+from aurora_actors.schema.values import Buffer, decode_document, decode_ext
 
 __all__ = [
     "UNBOUNDED",
@@ -85,6 +86,8 @@ def top_level_fields(
 @lru_cache(maxsize=256)
 def field_decoder(fields: tuple[str, ...]) -> Callable[[object], object]:
     """Decodes a body to an object whose ``f0, f1, ...`` are these fields or null."""
+    if not can_name(fields):
+        return _slow_decoder(fields)
     members = [
         (f"f{number}", object, msgspec.field(default=None, name=name))
         for number, name in enumerate(fields)
@@ -92,6 +95,18 @@ def field_decoder(fields: tuple[str, ...]) -> Callable[[object], object]:
     kind = msgspec.defstruct("Fields", members, gc=False)
     decoder = msgspec.msgpack.Decoder(kind, ext_hook=decode_ext)
     return cast("Callable[[object], object]", decoder.decode)
+
+
+def _slow_decoder(fields: tuple[str, ...]) -> Callable[[object], object]:
+    """As :func:`field_decoder`, for names that a struct's fields cannot have."""
+    members = [(f"f{number}", object, None) for number in range(len(fields))]
+    kind = msgspec.defstruct("Fields", members, gc=False)
+
+    def decode(body: object) -> object:
+        found = decode_document(cast("Buffer", body))
+        return kind(*map(found.get, fields))
+
+    return decode
 
 
 class RecordLoop:

@@ -13,10 +13,12 @@ from typing import Final, cast
 import msgspec
 
 from aurora_actors.schema.record import RECORD_HEAD, UNCHECKED
+from aurora_actors.schema.typed import can_name
 
 __all__ = ["projection"]
 
 _encode: Final = msgspec.msgpack.Encoder().encode
+_decode_map: Final = msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode
 _EMPTY: Final = b"\x80"
 _Tree = dict[str, "_Tree | None"]
 
@@ -56,6 +58,14 @@ class _Level:
     """The selection within one object."""
 
     def __init__(self, tree: _Tree) -> None:
+        self.apply: Callable[[object], bytes]
+        if not can_name(tree):
+            self._named = [
+                (name, None if below is None else _Level(below))
+                for name, below in tree.items()
+            ]
+            self.apply = self._apply_slowly
+            return
         members = [
             (
                 f"f{number}",
@@ -67,7 +77,7 @@ class _Level:
         kind = msgspec.defstruct("Selected", members)
         decoder = msgspec.msgpack.Decoder(kind)
         self._decode = cast("Callable[[object], msgspec.Struct]", decoder.decode)
-        self.apply: Callable[[object], bytes] = self._apply_flat
+        self.apply = self._apply_flat
         self._below = [
             (f"f{number}", _Level(below))
             for number, below in enumerate(tree.values())
@@ -87,6 +97,18 @@ class _Level:
             raw = getattr(selected, name)
             if raw is not msgspec.UNSET:
                 setattr(selected, name, level.within(raw))
+        return _encode(selected)
+
+    def _apply_slowly(self, encoded: object) -> bytes:
+        """The same for names that a struct's fields cannot have."""
+        found = _decode_map(cast("bytes", encoded))
+        selected: dict[str, msgspec.Raw] = {}
+        for name, level in self._named:
+            raw = found.get(name, msgspec.UNSET)
+            if level is not None and raw is not msgspec.UNSET:
+                raw = level.within(raw)
+            if raw is not msgspec.UNSET:
+                selected[name] = raw
         return _encode(selected)
 
     def within(self, raw: msgspec.Raw) -> msgspec.Raw | msgspec.UnsetType:

@@ -14,7 +14,7 @@ not fit.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from sys import float_info
 from typing import Annotated, Any, Final, TypeAlias
@@ -27,7 +27,14 @@ from aurora_actors.schema.extensions import EXT_DATE, EXT_TIME, EXT_UUID, decode
 from aurora_actors.schema.types import INT_MAX, FieldDefinition, FieldType, Kind
 from aurora_actors.schema.values import wire_object, wire_value
 
-__all__ = ["Check", "check_for", "ext_value", "is_expressible", "struct_for"]
+__all__ = [
+    "Check",
+    "can_name",
+    "check_for",
+    "ext_value",
+    "is_expressible",
+    "struct_for",
+]
 
 Check: TypeAlias = Callable[[Any], bool]
 
@@ -62,9 +69,14 @@ def is_expressible(fields: Mapping[str, FieldDefinition]) -> bool:
         inner = field.field_type
         while inner.of is not None:
             inner = inner.of
-        if _NO_STRUCT_NAME.search(name) or not is_expressible(inner.fields or {}):
+        if not can_name([name]) or not is_expressible(inner.fields or {}):
             return False
     return True
+
+
+def can_name(names: Iterable[str]) -> bool:
+    """Whether msgspec can have a struct with fields of these names."""
+    return not any(map(_NO_STRUCT_NAME.search, names))
 
 
 def struct_for(

@@ -172,6 +172,24 @@ def test_a_path_into_a_value_that_is_no_object_selects_nothing(
         assert documents(everything(run_query(snapshot, query).steps())) == [{}]
 
 
+@pytest.mark.parametrize("name", ['say "x"', "back\\slash", "line\nfeed", "\x00"])
+def test_names_that_no_struct_can_have_are_fields_like_others(
+    library: Library, name: str
+) -> None:
+    within = {name: {name: 2}, "plain": 1}
+    library.insert("things", {"a": {name: 1}, "b": within, "c": {"plain": 3}})
+    nested = f"{name}.{name}"
+    for asked, found in (
+        (spec("things", field(name) == 1), [{name: 1}]),
+        (spec("things", field(nested) >= 2), [within]),
+        (spec("things", order=[name], limit=1), [{"plain": 3}]),
+        (spec("things", fields=[name]), [{name: 1}, {name: {name: 2}}, {}]),
+        (spec("things", fields=[nested, "plain"]), [{}, within, {"plain": 3}]),
+    ):
+        with library.snapshot() as snapshot:
+            assert documents(everything(run_query(snapshot, asked).steps())) == found
+
+
 def test_matching_rows_are_those_of_the_result(people: Library) -> None:
     def rows(condition: Filter | None = None, **more: Any) -> list[str]:
         with people.snapshot() as snapshot:
