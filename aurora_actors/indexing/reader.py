@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -43,12 +44,13 @@ from aurora_actors.indexing.layout import (
     Progress,
     part_key,
 )
-from aurora_actors.indexing.rowsets import RowSet, count_rows, read_rows
+from aurora_actors.indexing.rowsets import RowSet, read_rows
 from aurora_actors.indexing.segments import (
     ROWS_MEMBERS,
     Segment,
     decode_segment,
     rows_key,
+    segment_file,
     segment_rows_key,
 )
 from aurora_actors.indexing.sharing import (
@@ -69,6 +71,7 @@ __all__ = ["Columns", "IndexReader", "IndexSnapshot"]
 # Asking the system which file has the name costs more than a short query. A file that
 # has been replaced goes on to be what it was, only older.
 _TRUSTED_S: Final = 0.02
+_MOST_PATHS: Final = 4096
 
 
 class IndexReader:
@@ -208,7 +211,7 @@ class IndexSnapshot:
     def __init__(self, txn: Transaction, shared: SharedIndex, path: Path) -> None:
         self._txn = txn
         self._tables = shared.tables
-        self._path = path
+        self._directory = path
         number = txn.id()
         read = shared.read
         if read.transaction != number:
@@ -252,8 +255,9 @@ class IndexSnapshot:
         segments = known.get(part.number)
         if segments is None:
             segments = known[part.number] = _segments(self._txn, self._tables, part)
-        directory = self._path / COLUMNS_DIRECTORY
-        return Columns(self._txn, self._tables, part, directory, segments)
+        return Columns(
+            self._txn, self._tables, part, self._directory, segments, self._read.rows
+        )
 
     def disordered(self, collection: int) -> RowSet | None:
         """The rows whose ids are not above those of all rows before them.
@@ -342,9 +346,11 @@ class Columns:
         part: Part,
         directory: Path,
         segments: list[Segment],
+        known: dict[bytes, RowSet],
     ) -> None:
         self._txn = txn
         self._bitmaps = tables.bitmaps
+        self._known = known
         self._part = part.number
         self._directory = directory
         self.fields = dict(zip(part.fields, part.types, strict=True))
@@ -353,24 +359,18 @@ class Columns:
     @property
     def document_rows(self) -> RowSet:
         """The rows that no segment speaks for: read their documents."""
-        pending = rows_key(self._part, ROWS_PENDING)
-        opaque = rows_key(self._part, ROWS_OPAQUE)
-        return read_rows(self._txn, self._bitmaps, pending) | read_rows(
-            self._txn, self._bitmaps, opaque
-        )
+        pending = self._rows(rows_key(self._part, ROWS_PENDING))
+        return pending | self._rows(rows_key(self._part, ROWS_OPAQUE))
 
     @property
     def document_count(self) -> int:
         """How many rows no segment speaks for."""
-        pending = rows_key(self._part, ROWS_PENDING)
-        opaque = rows_key(self._part, ROWS_OPAQUE)
-        return count_rows(self._txn, self._bitmaps, pending) + count_rows(
-            self._txn, self._bitmaps, opaque
-        )
+        pending = self._rows(rows_key(self._part, ROWS_PENDING))
+        return len(pending) + len(self._rows(rows_key(self._part, ROWS_OPAQUE)))
 
     def path(self, segment: Segment) -> Path:
         """Where the segment's file is."""
-        return self._directory / segment.file
+        return _path_of(self._directory, segment.part, segment.number)
 
     def members(self, segment: Segment) -> RowSet:
         """The rows that the segment's file has."""
@@ -378,6 +378,20 @@ class Columns:
         return read_rows(self._txn, self._bitmaps, key)
 
     def dead(self, segment: Segment) -> RowSet:
-        """The rows of the file for which the segment does not speak any more."""
-        key = segment_rows_key(self._part, ROWS_DEAD, segment.number)
-        return read_rows(self._txn, self._bitmaps, key)
+        """The rows of the file for which the segment does not speak any more.
+
+        Not to be changed: others are given it, too.
+        """
+        return self._rows(segment_rows_key(self._part, ROWS_DEAD, segment.number))
+
+    def _rows(self, key: bytes) -> RowSet:
+        found = self._known.get(key)
+        if found is None:
+            found = read_rows(self._txn, self._bitmaps, key)
+            self._known[key] = found
+        return found
+
+
+@lru_cache(_MOST_PATHS)
+def _path_of(directory: Path, part: int, number: int) -> Path:
+    return directory / COLUMNS_DIRECTORY / segment_file(part, number)

@@ -31,9 +31,10 @@ class Read:
         ready: By collection, the complete parts with their numbers.
         disordered: By collection, see ``IndexSnapshot.disordered``.
         segments: By the number of a part, its column segments.
+        rows: By their keys, sets of rows that columns name; nobody changes them.
     """
 
-    __slots__ = ("disordered", "head", "ready", "segments", "transaction")
+    __slots__ = ("disordered", "head", "ready", "rows", "segments", "transaction")
 
     def __init__(self, transaction: int) -> None:
         self.transaction = transaction
@@ -41,6 +42,7 @@ class Read:
         self.ready: dict[int, list[tuple[Part, Progress]]] = {}
         self.disordered: dict[int, RowSet | None] = {}
         self.segments: dict[int, list[Segment]] = {}
+        self.rows: dict[bytes, RowSet] = {}
 
 
 class SharedIndex:

@@ -32,7 +32,7 @@ from aurora_actors.query.aggregate_kernels import (
 from aurora_actors.query.aggregate_keys import Keys
 from aurora_actors.query.aggregate_reduce import Reduction
 from aurora_actors.query.aggregate_terms import Slot, Terms
-from aurora_actors.query.segment_match import Matched
+from aurora_actors.query.segment_match import Joined, Matched
 from aurora_actors.query.vector import column_values
 from aurora_actors.schema.types import Kind
 
@@ -44,9 +44,12 @@ _DIRECT: Final = frozenset({Kind.INT, Kind.FLOAT, Kind.DATE, Kind.DATETIME, Kind
 
 
 def segment_groups(
-    matched: Matched, terms: Terms
+    matched: Matched | Joined, terms: Terms
 ) -> Iterator[tuple[tuple[object, ...], tuple[Any, ...]]]:
-    """What the matches in one segment add to each group: its keys, and increments."""
+    """What the matches in segments add to each group: its keys, and increments.
+
+    Where the order of documents matters, the rows of ``matched`` ascend.
+    """
     if not matched.count:
         return
     columns = {name: matched.column(name) for name in terms.fields}
@@ -68,7 +71,7 @@ class _Segment:
     """
 
     def __init__(
-        self, matched: Matched, columns: dict[str, Array], reduction: Reduction
+        self, matched: Matched | Joined, columns: dict[str, Array], reduction: Reduction
     ) -> None:
         self._matched = matched
         self._columns = columns

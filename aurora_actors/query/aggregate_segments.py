@@ -9,7 +9,7 @@ would have been computed here; what it cannot do is done here after all.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -38,12 +38,14 @@ from aurora_actors.query.scan import Scan, unbounded
 from aurora_actors.schema.types import decode_definition, encode_definition
 
 if TYPE_CHECKING:
-    from aurora_actors.query.segment_match import SegmentMatcher
+    from aurora_actors.query.segment_match import Joined, Matched, SegmentMatcher
 
 __all__ = ["LEAST_SHARED", "SegmentGathering", "aggregate_segments"]
 
 LEAST_SHARED: Final = 400_000
 """Of fewer rows, asking for help takes about as long as it saves."""
+# So many matches are aggregated at once: a few milliseconds.
+_TOGETHER: Final = 1 << 17
 # Counting alone is so much faster than the rest.
 _COUNTS_FASTER: Final = 4
 
@@ -120,16 +122,34 @@ class SegmentGathering(Gathering):
         aggregate = import_module("aurora_actors.query.aggregate_columns")
         matcher, terms = self._matcher, self._asked.terms
         started, paused, total = perf_counter(), 0.0, 0
-        for matched in matcher.matches(own):
-            if matched is not None:
-                total += matched.count
-                for keys, parts in aggregate.segment_groups(matched, terms):
-                    groups.absorb(keys, parts)
+        for matched in self._portions_of(matcher.matches(own)):
+            total += matched.count
+            for keys, parts in aggregate.segment_groups(matched, terms):
+                groups.absorb(keys, parts)
             self.rows_read = self._helped + matcher.rows_tested
             before = perf_counter()
             yield
             paused += perf_counter() - before
+        self.rows_read = self._helped + matcher.rows_tested
         self._note("aggregate columns", total, perf_counter() - started - paused)
+
+    def _portions_of(
+        self, found: Iterable[Matched | None]
+    ) -> Iterator[Matched | Joined]:
+        """Segments put together, up to what is done in one step."""
+        matching = import_module("aurora_actors.query.segment_match")
+        most = 1 if self._asked.terms.minds_order else _TOGETHER
+        waiting: list[Matched] = []
+        rows = 0
+        for matched in found:
+            if matched is not None:
+                waiting.append(matched)
+                rows += matched.count
+            if rows >= most:
+                yield matching.Joined(waiting) if len(waiting) > 1 else waiting[0]
+                waiting, rows = [], 0
+        if waiting:
+            yield matching.Joined(waiting) if len(waiting) > 1 else waiting[0]
 
     def into(self, groups: Groups) -> Generator[None]:
         """Aggregate what is left of the segments, and the other rows' documents."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Generator, Sequence
 from time import perf_counter
-from typing import Final
+from typing import Final, cast
 
 from pyroaring import BitMap64
 
@@ -80,9 +80,9 @@ class ColumnScan(Scan):
         found: RowSet = BitMap64()
         started = perf_counter()
         for matched in matcher.matches():
-            counted: list[object] = []
+            counted: list[object] = []  # only its length matters
             if matched is not None and want is Want.NOTHING:
-                counted = [None] * matched.count
+                counted = cast("list[object]", range(matched.count))
             elif matched is not None:
                 found |= BitMap64(self._rows(matched, first))
             self.rows_read = matcher.rows_tested

@@ -8,7 +8,7 @@ left out; they, and rows no segment speaks for, are gathered in
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ from aurora_actors.query.skipping import may_match
 from aurora_actors.query.vector import Array, mask_of
 from aurora_actors.schema.types import Kind
 
-__all__ = ["Matched", "SegmentMatcher", "match_table"]
+__all__ = ["Joined", "Matched", "SegmentMatcher", "match_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,33 @@ class Matched:
         """The values of one column in these rows."""
         column = whole(self.table.column(name))
         return column if self.mask is None else column.filter(self.mask)
+
+
+class Joined:
+    """The matches of several segments as one: small ones cost what a large one does.
+
+    Their rows need not ascend from one segment to the next.
+    """
+
+    def __init__(self, parts: Sequence[Matched]) -> None:
+        self._parts = parts
+        self.count = sum(part.count for part in parts)
+
+    def column(self, name: str) -> Array:
+        """The values of one column in these rows."""
+        columns = [part.column(name) for part in self._parts]
+        if len(columns) == 1:
+            return columns[0]
+        packed = [pa.types.is_dictionary(column.type) for column in columns]
+        if not any(packed):
+            return pa.chunked_array(columns).combine_chunks()
+        if all(packed):
+            return pa.chunked_array(columns).unify_dictionaries().combine_chunks()
+        plain = [
+            column.dictionary_decode() if is_packed else column
+            for column, is_packed in zip(columns, packed, strict=True)
+        ]
+        return pa.chunked_array(plain).combine_chunks()
 
 
 def whole(column: Array) -> Array:
@@ -111,7 +138,7 @@ class SegmentMatcher:
         """The rows of a segment's file that are not as it says."""
         gone = self._columns.dead(segment)
         if self._changed:
-            gone |= self._changed & self._columns.members(segment)
+            gone = gone | (self._changed & self._columns.members(segment))
         return gone
 
     def _match(self, segment: Segment) -> Matched | None:

@@ -6,14 +6,17 @@ rule a match out; when in doubt it says yes.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from aurora_actors.indexing.segments import ColumnFacts, Segment
 from aurora_actors.query.predicate import And, Compare, Or, Predicate
-from aurora_actors.schema.order import kind_rank, sort_key
+from aurora_actors.schema.order import SortKey, kind_rank, sort_key
+from aurora_actors.schema.values import decode_value
 
 __all__ = ["may_match"]
 
+_MOST_KNOWN: Final = 4096
 _INTERVALS: Final = frozenset({"eq", "gt", "gte", "lt", "lte", "between"})
 
 
@@ -37,8 +40,16 @@ def _may_be_in(term: Compare, facts: ColumnFacts) -> bool:
     high: object = term.value
     if term.op == "between" and isinstance(term.value, (list, tuple)):
         low, high = term.value
-    if {kind_rank(low), kind_rank(high)} != {kind_rank(facts.low)}:
+    rank, lowest, highest = _limits(*facts.bounds)
+    if not kind_rank(low) == kind_rank(high) == rank:
         return True
-    above = term.op in {"lt", "lte"} or sort_key(facts.high) >= sort_key(low)
-    below = term.op in {"gt", "gte"} or sort_key(facts.low) <= sort_key(high)
+    above = term.op in {"lt", "lte"} or highest >= sort_key(low)
+    below = term.op in {"gt", "gte"} or lowest <= sort_key(high)
     return above and below
+
+
+@lru_cache(_MOST_KNOWN)
+def _limits(low: bytes, high: bytes) -> tuple[int, SortKey, SortKey]:
+    """The rank of the kind of encoded bounds, and their sort keys."""
+    lowest, highest = decode_value(low), decode_value(high)
+    return kind_rank(lowest), sort_key(lowest), sort_key(highest)
