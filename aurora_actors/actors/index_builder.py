@@ -21,6 +21,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import os
 import time
 from typing import Final, NamedTuple
 
@@ -53,6 +54,9 @@ PAUSE_S: Final = 0.01
 # much as large ones, and take the core that a busy writer needs.
 _REST: Final = 3.0
 _LONGEST_PAUSE_S: Final = 0.05
+# Where processors are short, those that somebody waits for come first: a third of the
+# share of the others let 64 inserters on two cores do a tenth more.
+_NICENESS: Final = 5
 _IDLE_S: Final = 0.1
 _BEAT_S: Final = 1.0
 _SLICE_S: Final = 0.25
@@ -60,6 +64,7 @@ _SLICE_S: Final = 0.25
 
 def main(spec: ActorSpec, lifeline_fd: int) -> None:
     """Run the index builder; the entry point the supervisor starts."""
+    os.nice(_NICENESS)
     run_actor(spec, lifeline_fd, serve)
 
 
