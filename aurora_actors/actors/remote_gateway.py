@@ -47,6 +47,7 @@ from aurora_actors.messages.remote import (
     decode_from_client,
 )
 from aurora_actors.messages.supervision import ActorSpec, ShutDown
+from aurora_actors.remote.backups import Backups, remove_leftovers
 from aurora_actors.remote.desk import Desk
 from aurora_actors.remote.routes import Routes
 from aurora_actors.remote.sessions import Session
@@ -74,6 +75,7 @@ async def serve(context: ActorContext) -> None:
     settings = config.remote
     if settings is None:
         raise InternalError("the remote gateway has no configuration")
+    remove_leftovers(config.path)
     size_gb, readers = config.max_size_gb, config.max_readers
     with (
         DataReader.open(config.path, max_size_gb=size_gb, max_readers=readers) as data,
@@ -231,7 +233,7 @@ class _Gateway:
                 join_tree, self._config.db_path, name, timeout_s
             )
         space = TransactionSpace(self._data, self._config)
-        desk = Desk(self._data, self._lookup, space)
+        desk = Desk(self._data, self._lookup, space, Backups(self._config.path))
         try:
             session = Session(
                 name, joined, self._routes, desk, lambda: self._grant(token)

@@ -71,6 +71,8 @@ from aurora_actors.messages.query import (
 )
 from aurora_actors.messages.reactive import LiveChunk, LiveProgress, Subscribed
 from aurora_actors.messages.remote import (
+    BackupBegun,
+    BackupRead,
     CatalogRead,
     RecordsRead,
     TransactionBegun,
@@ -111,6 +113,8 @@ _Answer: TypeAlias = (
     | LiveProgress
     | Subscribed
     | RecordsRead
+    | BackupBegun
+    | BackupRead
     | CatalogRead
     | TransactionBegun
     | TransactionMarked

@@ -80,7 +80,7 @@ class RemoteLink:
         self._dialer = dialer
         self._stream: RemoteStream | None = None
         self._session, self._secret = welcome.session, welcome.secret
-        self._asked: deque[Call] = deque()
+        self._asked: deque[tuple[Call, ReadStatus | ScaleGroup]] = deque()
         self._dropped: deque[ResultStream] = deque()
         self._arrived: deque[tuple[RemoteStream, Welcome] | AuroraError] = deque()
         self._closing = threading.Event()
@@ -126,11 +126,11 @@ class RemoteLink:
     def ask_tree(self, request: ReadStatus | ScaleGroup, deadline: float) -> Call:
         """Ask the supervisor; it answers in order."""
         call = self.core.track(SUPERVISOR, request, deadline)
-        if isinstance(request, ScaleGroup):
-            text = "worker pools are started and scaled on the database's own machine"
+        if isinstance(request, ScaleGroup) and request.group is not None:
+            text = "worker pools are started on the database's own machine"
             self.core.fail(call, PermissionDeniedError(text))
             return call
-        self._asked.append(call)
+        self._asked.append((call, request))
         if self._stream is not None:
             self._stream.post(request)
             self._watch(self._stream)
@@ -177,10 +177,10 @@ class RemoteLink:
                 self.core.on_actor_ready(name, incarnation)
             case TreeStatus() | Done():
                 if self._asked:
-                    self.core.complete(self._asked.popleft(), message)
+                    self.core.complete(self._asked.popleft()[0], message)
             case Failure():
                 if self._asked:
-                    self.core.fail(self._asked.popleft(), message.error())
+                    self.core.fail(self._asked.popleft()[0], message.error())
             case Expelled(failure=failure):
                 self._end(failure.error())
             case _:
@@ -243,8 +243,8 @@ class RemoteLink:
                 self.core.rename(welcome.session, welcome.attached.incarnations)
             self.core.resume()
             self._take_over(stream)
-            for _ in self._asked:
-                stream.post(ReadStatus())
+            for _, request in self._asked:
+                stream.post(request)
 
     # -------------------------------------------------------------- end
     def refuse(self) -> None:

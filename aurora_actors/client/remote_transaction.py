@@ -18,6 +18,7 @@ import msgspec
 from aurora_actors.client.bulk import batches_of
 from aurora_actors.client.document import Document, document_of
 from aurora_actors.client.encoding import encode_all, name_of
+from aurora_actors.client.jobs_model import Job, new_job
 from aurora_actors.client.remote_session import RemoteSession
 from aurora_actors.client.requests import (
     NO_DEADLINE,
@@ -36,6 +37,7 @@ from aurora_actors.errors import (
     ValidationError,
 )
 from aurora_actors.messages.base import Message
+from aurora_actors.messages.jobs import EnqueueJobs, JobsEnqueued
 from aurora_actors.messages.query import ChangeDocuments, Explain, ResultChunk, RunQuery
 from aurora_actors.messages.remote import (
     REMOTE_GATEWAY,
@@ -138,6 +140,13 @@ class _RemoteScope(TransactionScope):
             return None
         document = document_of(found.records[0])
         return document if isinstance(collection, str) else document.to(collection)
+
+    async def enqueue_jobs(self, jobs: Iterable[Job]) -> list[str]:
+        """Enqueue jobs if the transaction commits; returns their ids."""
+        reply = await self._apply(EnqueueJobs(jobs=[new_job(job) for job in jobs]))
+        if not isinstance(reply, JobsEnqueued):
+            raise InternalError(f"jobs were answered by {type(reply).__name__}")
+        return reply.ids
 
     def savepoint(self) -> Savepoint:
         """A part of the transaction that can be undone."""

@@ -29,6 +29,9 @@ from aurora_actors.messages.pools import PoolState, ReadPool
 from aurora_actors.messages.query import Explain, ExplainReply, ResultChunk, RunQuery
 from aurora_actors.messages.reactive import Listen, Subscribed, Watch
 from aurora_actors.messages.remote import (
+    BackupBegun,
+    BackupRead,
+    BeginBackup,
     CatalogRead,
     ReadCatalog,
     ReadDocument,
@@ -88,6 +91,8 @@ Reply: TypeAlias = (
     | TransactionBegun
     | TransactionMarked
     | TransactionEnded
+    | BackupBegun
+    | BackupRead
 )
 
 Streamed: TypeAlias = RunQuery | ExecuteAql
@@ -98,6 +103,7 @@ NO_DEADLINE: Final = float("inf")
 _REPEATABLE: Final = (
     AwaitIndexed
     | AwaitJob
+    | BeginBackup
     | Checkpoint
     | Compact
     | DefineCollection

@@ -84,7 +84,8 @@ class UpkeepHandle(Handle):
 
         The file holds one state of the database, the one at ``manifest.lsn``,
         compressed and with checksums. A copy of the data file is made beside it and
-        removed again.
+        removed again. Over a connection it is taken in the database's directory, and
+        then fetched to a file on this machine; that is for administrators.
 
         Args:
             path: The file; it gets this name when it is whole, synced and checked.
@@ -100,6 +101,16 @@ class UpkeepHandle(Handle):
         task = BackUp(
             path=str(self.config.path), target=absolute(path), overwrite=overwrite
         )
+        session = self._open()
+        if session.is_remote:
+            # It brings the compressor, which is not everybody's.
+            from aurora_actors.client.remote_backup import (  # noqa: PLC0415
+                back_up_remotely,
+            )
+
+            return await back_up_remotely(
+                session, task, progress, timeout, in_loop=self._is_in_loop()
+            )
         return await self._have_done(task, BackupReport, timeout, progress)
 
     @staticmethod

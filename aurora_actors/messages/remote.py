@@ -25,6 +25,7 @@ from aurora_actors.messages.supervision import (
     Attached,
     Done,
     ReadStatus,
+    ScaleGroup,
     TreeStatus,
     TreeStopping,
 )
@@ -32,11 +33,15 @@ from aurora_actors.messages.supervision import (
 __all__ = [
     "MAX_REMOTE_FRAME_BYTES",
     "REMOTE_GATEWAY",
+    "BackupBegun",
+    "BackupRead",
+    "BeginBackup",
     "BeginTransaction",
     "CatalogEntry",
     "CatalogRead",
     "ChangeInTransaction",
     "Deliver",
+    "EndBackup",
     "EndTransaction",
     "Expelled",
     "FromClient",
@@ -46,6 +51,7 @@ __all__ = [
     "Leave",
     "MarkTransaction",
     "Post",
+    "ReadBackup",
     "ReadCatalog",
     "ReadDocument",
     "ReadTokens",
@@ -122,7 +128,7 @@ class Leave(Message, frozen=True, kw_only=True, tag="remote.leave"):
     """The client is done; its session ends."""
 
 
-FromClient: TypeAlias = Hello | Post | ReadStatus | Leave
+FromClient: TypeAlias = Hello | Post | ReadStatus | ScaleGroup | Leave
 FromGateway: TypeAlias = (
     Welcome
     | Expelled
@@ -246,6 +252,34 @@ class TransactionEnded(Message, frozen=True, kw_only=True, tag="remote.ended"):
     commit: bytes = b""
 
 
+class BeginBackup(Message, frozen=True, kw_only=True, tag="remote.begin_backup"):
+    """Have a backup taken, to be read in pieces."""
+
+
+class BackupBegun(Message, frozen=True, kw_only=True, tag="remote.backup_begun"):
+    """It has been taken: its length, and its encoded manifest."""
+
+    size: int
+    manifest: bytes
+
+
+class ReadBackup(Message, frozen=True, kw_only=True, tag="remote.read_backup"):
+    """Ask for a piece of the backup that was begun last."""
+
+    offset: int
+    length: int
+
+
+class BackupRead(Message, frozen=True, kw_only=True, tag="remote.backup_read"):
+    """A piece of it, empty behind its end."""
+
+    data: bytes = b""
+
+
+class EndBackup(Message, frozen=True, kw_only=True, tag="remote.end_backup"):
+    """It has been read, or is not wanted; answered by an empty ``BackupRead``."""
+
+
 DeskRequest: TypeAlias = (
     ReadDocument
     | ReadCatalog
@@ -256,6 +290,9 @@ DeskRequest: TypeAlias = (
     | MarkTransaction
     | RollBackTransaction
     | EndTransaction
+    | BeginBackup
+    | ReadBackup
+    | EndBackup
 )
 
 _from_client = msgspec.msgpack.Decoder(FromClient)

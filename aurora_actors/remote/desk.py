@@ -26,15 +26,19 @@ from aurora_actors.client.transaction_shell import TransactionShell, finish
 from aurora_actors.client.transaction_state import OpenTransaction, TransactionSpace
 from aurora_actors.errors import ConflictError, LimitExceededError, ProtocolError
 from aurora_actors.messages.base import Message
+from aurora_actors.messages.jobs import EnqueueJobs, JobsEnqueued
 from aurora_actors.messages.query import ChangeDocuments, Explain, RunQuery
 from aurora_actors.messages.remote import (
+    BeginBackup,
     BeginTransaction,
     CatalogEntry,
     CatalogRead,
     ChangeInTransaction,
+    EndBackup,
     EndTransaction,
     IndexState,
     MarkTransaction,
+    ReadBackup,
     ReadCatalog,
     ReadDocument,
     ReadTokens,
@@ -47,6 +51,7 @@ from aurora_actors.messages.remote import (
 )
 from aurora_actors.messages.storage import Commit, InsertDocuments, Part, Written
 from aurora_actors.query.transaction import Mark, explain_conflict, validated_at
+from aurora_actors.remote.backups import Backups
 from aurora_actors.schema.record import pack_record
 from aurora_actors.schema.types import encode_definition
 from aurora_actors.schema.values import encode_document
@@ -84,11 +89,17 @@ class Desk:
         reader: The data.
         lookup: Reads documents and the states of indexes.
         space: Where the client's transactions begin.
+        backups: Takes its backups.
     """
 
     def __init__(
-        self, reader: DataReader, lookup: Lookup, space: TransactionSpace
+        self,
+        reader: DataReader,
+        lookup: Lookup,
+        space: TransactionSpace,
+        backups: Backups,
     ) -> None:
+        self._backups = backups
         self._reader = reader
         self._lookup = lookup
         self._space = space
@@ -97,9 +108,10 @@ class Desk:
         self._last = 0
 
     def close(self) -> None:
-        """Give up all transactions."""
+        """Give up all transactions, and the backup."""
         self._transactions.clear()
         self._space.close()
+        self._backups.close()
 
     async def answer(self, grant: Grant, number: int, request: Message) -> Message:
         """The answer to a request that has been allowed.
@@ -112,6 +124,8 @@ class Desk:
                 return self._catalog(grant, name)
             case ReadTokens():
                 return self._tokens()
+            case BeginBackup() | ReadBackup() | EndBackup():
+                return await self._backups.answer(number, request)
             case BeginTransaction(timeout_s=timeout_s):
                 return self._begin(number, timeout_s)
             case ReadDocument(transaction=0):
@@ -225,6 +239,10 @@ class Desk:
         raise AssertionError(request)
 
     async def _change(self, opened: OpenTransaction, part: Part) -> Message:
+        if isinstance(part, EnqueueJobs):
+            with opened as view:
+                ids = view.enqueue(part.jobs)
+            return JobsEnqueued(ids=ids, created=0, lsn=0, synced=False)
         if not isinstance(part, InsertDocuments):
             with opened as view:
                 return view.apply(part)

@@ -29,6 +29,7 @@ from aurora_actors.messages.jobs import (
     ResumeQueue,
     RetryJobs,
 )
+from aurora_actors.messages.pools import POOL
 from aurora_actors.messages.query import (
     CancelQuery,
     ChangeDocuments,
@@ -44,7 +45,10 @@ from aurora_actors.messages.reactive import (
 )
 from aurora_actors.messages.remote import (
     REMOTE_GATEWAY,
+    BeginBackup,
     ChangeInTransaction,
+    EndBackup,
+    ReadBackup,
     ReadCatalog,
     ReadDocument,
     ReadTokens,
@@ -68,9 +72,10 @@ from aurora_actors.messages.storage import (
     UpsertDocument,
     decode_storage_request,
 )
+from aurora_actors.messages.supervision import ReadStatus, ScaleGroup
 from aurora_actors.schema.types import SYSTEM_PREFIX
 
-__all__ = ["check_letter"]
+__all__ = ["check_letter", "check_tree"]
 
 _ADMINISTRATION: Final = (
     DefineCollection
@@ -113,6 +118,21 @@ def check_letter(grant: Grant, to: str, body: msgspec.Raw) -> Message:
         # The changes of the database's own collections are among them.
         _check_everywhere(grant, Role.ADMIN)
     return message
+
+
+def check_tree(grant: Grant, request: ReadStatus | ScaleGroup) -> None:
+    """Let pass what the supervisor may be asked: the status, and how large a pool is.
+
+    Raises:
+        PermissionDeniedError: a role is missing, or something would be started.
+    """
+    if isinstance(request, ScaleGroup):
+        grant.need(Role.ADMIN)
+        if request.group is not None or not request.name.startswith(POOL):
+            raise PermissionDeniedError(
+                "worker pools are started on the database's own machine: "
+                "what they import is there"
+            )
 
 
 def _needs(to: str, body: msgspec.Raw) -> tuple[Message, list[_Need]]:
@@ -192,7 +212,7 @@ def _of_desk(request: Message) -> Iterator[_Need]:
         case ReadCatalog(collection=collection):
             # All of them: the answer has those that may be read.
             yield (Role.READ, collection) if collection else (Role.NONE, None)
-        case ReadTokens():
+        case ReadTokens() | BeginBackup() | ReadBackup() | EndBackup():
             yield Role.ADMIN, None
         case ChangeInTransaction(part=part):
             yield from _of_storage(part)

@@ -15,6 +15,7 @@ import hmac
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -44,11 +45,14 @@ from aurora_actors.messages.remote import (
 )
 from aurora_actors.messages.supervision import (
     Attached,
+    Done,
     ReadStatus,
+    ScaleGroup,
+    TreeStatus,
     TreeStopping,
 )
 from aurora_actors.remote.desk import Desk
-from aurora_actors.remote.rights import check_letter
+from aurora_actors.remote.rights import check_letter, check_tree
 from aurora_actors.remote.routes import Routes
 from aurora_actors.remote.streams import Connection
 from aurora_actors.transport.sockets import Inbox, mailbox_path
@@ -96,6 +100,7 @@ class Session:
         self._attached = joined.attached
         self._routes = routes
         self._desk = desk
+        self._asked: deque[Failure | None] = deque()
         self._turns = trio.Semaphore(_MOST_ASKED)
         self._connection: Connection | None = None
         self._inbox = Inbox(mailbox_path(joined.attached.runtime_dir, name))
@@ -155,8 +160,8 @@ class Session:
             match _decoded(frame):
                 case Post(to=to, data=data):
                     await self._post(to, data, asked)
-                case ReadStatus() as request:
-                    self._supervisor.send(request)
+                case ReadStatus() | ScaleGroup() as request:
+                    await self._ask_tree(request)
                 case Leave():
                     self.ended = True
                     return
@@ -180,6 +185,25 @@ class Session:
                 asked.start_soon(self._ask_desk, grant, letter)
         elif allowed:
             await self._routes.send(to, data)
+
+    async def _ask_tree(self, request: ReadStatus | ScaleGroup) -> None:
+        """Ask the supervisor, which answers in order; so a refusal has its turn."""
+        try:
+            grant = self.grant()
+            if grant is None:
+                raise _revoked()
+            check_tree(grant, request)
+        except AuroraError as exc:
+            self._asked.append(Failure.of(exc, REMOTE_GATEWAY))
+            await self._refuse_due()
+        else:
+            self._asked.append(None)
+            self._supervisor.send(request)
+
+    async def _refuse_due(self) -> None:
+        while self._asked and (failure := self._asked[0]) is not None:
+            self._asked.popleft()
+            await self._tell(failure)
 
     async def _ask_desk(self, grant: Grant, letter: Letter) -> None:
         number, request = letter
@@ -240,6 +264,9 @@ class Session:
                 # To a remote client the end of a tree is a connection that was lost.
                 if not isinstance(notice, TreeStopping | Attached):
                     await self._tell(notice)
+                if isinstance(notice, TreeStatus | Done | Failure) and self._asked:
+                    self._asked.popleft()
+                    await self._refuse_due()
         self.scope.cancel()
 
 

@@ -36,7 +36,7 @@ from aurora_actors.storage.reader import DataReader, Snapshot
 from aurora_actors.storage.reports import BackupManifest, BackupReport, Progress
 from aurora_actors.storage.verify_files import check_data_file
 
-__all__ = ["back_up", "read_manifest", "verify_backup"]
+__all__ = ["back_up", "check_target", "read_manifest", "verify_backup"]
 
 
 _GIB: Final = 1024
@@ -58,7 +58,7 @@ def back_up(
         StorageFullError: no room for the backup, or for the copy it is made from.
     """
     start = time.monotonic()
-    _check_target(target, overwrite=overwrite)
+    check_target(target, overwrite=overwrite)
     copy = target.with_name(f"{target.name}.data")
     draft = target.with_name(f"{target.name}.new")
     with ExitStack() as stack, file_errors(target):
@@ -80,7 +80,12 @@ def back_up(
     )
 
 
-def _check_target(target: Path, *, overwrite: bool) -> None:
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Refuse a target that cannot be one.
+
+    Raises:
+        UsageError: it exists already, or cannot be a file.
+    """
     if target.is_dir():
         raise UsageError(f"{target} is a directory; a backup is one file")
     if not target.parent.is_dir():

@@ -10,6 +10,7 @@ import ssl
 import threading
 from pathlib import Path
 
+import job_handlers
 import msgspec
 import pytest
 import trio
@@ -25,6 +26,7 @@ from aurora_actors import (
     FieldDefinition,
     FieldType,
     Increment,
+    Job,
     PermissionDeniedError,
     Sum,
     UnavailableError,
@@ -79,7 +81,7 @@ def with_asyncio(main):
 
 # ------------------------------------------------------------------ the API
 @pytest.mark.parametrize("run", [with_trio, with_asyncio])
-def test_the_whole_api_works_from_elsewhere(served: Served, run):
+def test_the_whole_api_works_from_elsewhere(served: Served, run, tmp_path: Path):
     async def main():
         async with served.connect() as db:
             name = f"things_{run.__name__}"
@@ -115,8 +117,8 @@ def test_the_whole_api_works_from_elsewhere(served: Served, run):
             assert await db.sync()
             assert "everything" in [token.name for token in await db.list_tokens()]
             await db.drop_collection(name)
-            with pytest.raises(UsageError, match="on its machine"):
-                await db.backup("x")
+            target = tmp_path / f"{name}.backup"
+            assert (await db.backup(target)).manifest.lsn
 
     run(main)
 
@@ -266,6 +268,102 @@ def test_roles_bound_what_can_be_done(served: Served, people: str):
         with pytest.raises(PermissionDeniedError):
             db.execute(f"query {{ {people} {{ name }} }}")
     assert served.db.query(people).count() == 1
+
+
+def test_a_backup_is_fetched_over_the_connection(
+    served: Served, people: str, tmp_path: Path
+):
+    documents = [{"id": f"{n}", "name": f"n{n}", "age": n} for n in range(500)]
+    served.db.insert_many(people, documents)
+    phases: list[str] = []
+
+    def tell(phase: str, done: int, total: int) -> None:
+        phases.append(phase)
+
+    target = tmp_path / "fetched.backup"
+    with served.connect_blocking() as db:
+        report = db.backup(target, progress=tell)
+        assert report.path == str(target)
+        assert report.file_bytes == target.stat().st_size
+        assert target.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(UsageError, match="exists already"):
+            db.backup(target)
+        assert db.backup(target, overwrite=True).manifest.lsn >= report.manifest.lsn
+    assert list(dict.fromkeys(phases)) == ["copying", "fetching", "verifying"]
+    assert [each.name for each in tmp_path.iterdir()] == ["fetched.backup"]
+    blocking.Aurora.restore(target, tmp_path / "restored.db")
+    with blocking.open(tmp_path / "restored.db", query_executors=1) as again:
+        assert again.query(people).count() == 500
+    left = wait_until(
+        lambda: not list(served.db.config.path.glob("remote-backup-*")) or None,
+        "the end of the backup there",
+    )
+    assert left
+    token = served.db.create_token("no_backups", "write")
+    with (
+        served.connect_blocking(token=token) as db,
+        pytest.raises(PermissionDeniedError),
+    ):
+        db.backup(tmp_path / "other.backup")
+    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == [
+        "fetched.backup"
+    ]
+
+
+def test_a_backup_goes_on_when_the_line_is_cut(
+    served: Served, network: Network, tmp_path: Path
+):
+    cuts = iter([True, False])
+
+    def cut(phase: str, _done: int, _total: int) -> None:
+        if phase == "fetching" and next(cuts, False):
+            network.cut()
+
+    with served.connect_blocking(network.url) as db:
+        report = db.backup(tmp_path / "cut.backup", progress=cut)
+    assert report.manifest.documents >= 0
+    assert network.accepted >= 2 or report.file_bytes <= 4 << 20
+
+
+def test_pools_are_scaled_but_not_started_over_a_connection(served: Served):
+    served.db.start_pool("afar", handlers=job_handlers)
+    writer = served.db.create_token("pool_writer", "write")
+    try:
+        with served.connect_blocking() as db:
+            db.scale_pool("afar", 2)
+            names = {a.name for a in db.status().actors}
+            assert {"worker_pool-afar-0", "worker_pool-afar-1"} <= names
+            assert db.wait_job(db.enqueue_job(Job("nothing")), timeout=40) is None
+            with pytest.raises(PermissionDeniedError, match="own machine"):
+                db.start_pool("mine", handlers=job_handlers)
+            with pytest.raises(UsageError, match="nowhere"):
+                db.scale_pool("nowhere", 1)
+            db.stop_pool("afar")
+        with served.connect_blocking(token=writer) as db:
+            assert db.status().actors
+            with pytest.raises(PermissionDeniedError, match="admin"):
+                db.scale_pool("afar", 1)
+            assert db.status().actors
+    finally:
+        served.db.stop_pool("afar")
+
+
+def test_jobs_are_enqueued_with_a_remote_transaction(served: Served, people: str):
+    served.db.start_pool("far", handlers=job_handlers)
+    try:
+        with served.connect_blocking() as db:
+            with db.transaction() as tx:
+                tx.insert_into(people, {"id": "with", "name": "a job"})
+                job_id = tx.enqueue_job(Job("nothing", unique_key="far"))
+                assert tx.enqueue_job(Job("nothing", unique_key="far")) == job_id
+                assert served.db.get_job(job_id) is None
+            assert db.wait_job(job_id, timeout=40) is None
+            with pytest.raises(ZeroDivisionError), db.transaction() as tx:
+                lost = tx.enqueue_job(Job("nothing"))
+                raise ZeroDivisionError
+            assert db.get_job(lost) is None
+    finally:
+        served.db.stop_pool("far")
 
 
 def test_a_function_runs_in_a_transaction_again_after_a_conflict(
