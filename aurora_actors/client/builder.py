@@ -150,10 +150,7 @@ class QueryBuilder(Generic[T]):
         asked = self._asked
         if not asked.is_simple:
             return None
-        # T is Document exactly when there is no model.
-        convert: Callable[[Buffer], T] = self._result
-        if asked.model is None:
-            convert = cast("Callable[[Buffer], T]", document_of)
+        convert = self._result
         order, most = asked.order, _least(asked.limit, at_most)
         if not order:
             term = asked.predicate
@@ -165,11 +162,14 @@ class QueryBuilder(Generic[T]):
             return None
         return session.lookup.find_first(asked, most, convert)
 
-    def _result(self, record: Buffer) -> T:
-        document = document_of(record)
+    @property
+    def _result(self) -> Callable[[Buffer], T]:
+        """What makes a result of a record."""
         model = self._asked.model
         # T is Document exactly when there is no model.
-        return cast("T", document if model is None else document.to(model))
+        if model is None:
+            return cast("Callable[[Buffer], T]", document_of)
+        return lambda record: cast("T", document_of(record).to(model))
 
     def __repr__(self) -> str:
         asked = self._asked

@@ -134,10 +134,12 @@ class Groups:
     def absorb(self, keys: tuple[object, ...], increments: Iterable[Any]) -> None:
         """Add to one group what was computed of some of its documents."""
         identity: Identity = ()
-        if self._terms.keys:
-            identity = identity_of(keys[0])
-            if len(keys) > 1:
-                identity = (identity, *map(identity_of, keys[1:]))
+        if len(keys) == 1:
+            identity = keys[0]
+            if type(identity) is not str:  # nearly always
+                identity = identity_of(identity)
+        elif keys:
+            identity = tuple(map(identity_of, keys))
         group = self.by_identity.get(identity)
         if group is None:
             group = self._new(identity, keys)

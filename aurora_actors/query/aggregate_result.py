@@ -38,13 +38,32 @@ def ordered_groups(terms: Terms, groups: Groups) -> list[Chosen]:
     if terms.having is not None:
         meets = compile_predicate(terms.having)
         found = [each for each in found if meets(_named(terms, each), "")]
-    found.sort(key=lambda each: tuple([sort_key(key) for key in each.keys]))
+    _sort_by_keys(found)
     for key in reversed(terms.spec.order):
         read = _reader(terms, key.field)
         found.sort(key=lambda each: sort_key(read(each)), reverse=not key.ascending)
     spec = terms.spec
     stop = None if spec.limit is None else spec.offset + spec.limit
     return found[spec.offset : stop]
+
+
+def _sort_by_keys(found: list[Chosen]) -> None:
+    """In the order of their keys, null first."""
+    if all(map(_is_text, found)):
+        found.sort(key=_text)
+    else:
+        found.sort(key=lambda each: tuple([sort_key(key) for key in each.keys]))
+
+
+def _is_text(chosen: Chosen) -> bool:
+    key = chosen.keys[0] if len(chosen.keys) == 1 else chosen
+    return type(key) is str or key is None
+
+
+def _text(chosen: Chosen) -> tuple[bool, object]:
+    # What texts are sorted by is the text.
+    key = chosen.keys[0]
+    return key is not None, key
 
 
 def _reader(terms: Terms, name: str) -> Callable[[Chosen], object]:

@@ -19,7 +19,7 @@ from aurora_actors.indexing.keys import compound_prefix
 from aurora_actors.indexing.ranges import EVERYTHING, KeyRange, within
 from aurora_actors.indexing.reader import IndexSnapshot
 from aurora_actors.indexing.tables import SegmentTables
-from aurora_actors.messages.query import QuerySpec, ResultMode
+from aurora_actors.messages.query import OrderKey, QuerySpec, ResultMode
 from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.derived import Derived
 from aurora_actors.query.id_order import IdOrder, id_range
@@ -31,7 +31,7 @@ from aurora_actors.query.scan import Scan
 from aurora_actors.query.selection import Selector, key_ranges
 from aurora_actors.storage.reader import CollectionInfo, Snapshot
 
-__all__ = ["MEMORY_LIMIT", "Aids", "Choice", "choose"]
+__all__ = ["MEMORY_LIMIT", "Aids", "Choice", "choose", "needed"]
 
 MEMORY_LIMIT: Final = 512 << 20
 _FEW: Final = 1000
@@ -41,6 +41,7 @@ _UNKNOWN: Final = 1 << 62
 _READ_SHARE: Final = 8
 # Of how many rows one is found by an index before scanning columns is cheaper.
 _COLUMN_SHARE: Final = 20
+_BY_ID: Final = [OrderKey("id")]
 
 
 class Aids(msgspec.Struct, frozen=True):
@@ -105,6 +106,23 @@ def choose(
     others = chooser.by_indexes(aids.tables) or chooser.by_columns(aids.tables)
     others = others or fallback
     return _in_id_order(snapshot, info, spec, predicate, others) or others
+
+
+def needed(
+    snapshot: Snapshot, info: CollectionInfo, spec: QuerySpec, aids: Aids
+) -> QuerySpec:
+    """A query without its order, if all results are wanted as they are stored anyway.
+
+    That is so by id, where ids are known to ascend with the rows.
+    """
+    if spec.order != _BY_ID or spec.limit is not None:
+        return spec
+    if spec.mode is not ResultMode.DOCUMENTS:
+        return spec
+    derived = Derived.of(aids.index, snapshot, info)
+    if derived is None or derived.changed or derived.disordered is None:
+        return spec
+    return spec if derived.disordered else msgspec.structs.replace(spec, order=[])
 
 
 def _in_id_order(

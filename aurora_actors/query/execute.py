@@ -7,7 +7,8 @@ query takes its steps one by one and may do other things in between.
 Invariants:
 
 * A result is the same however its documents were found: without an order they come in
-  the order of insertion, with one ties come by id.
+  the order of insertion, with one ties come by id. Where the two are known to be the
+  same, nothing is sorted by id.
 * Closing (or dropping) the iterator of steps lets go of everything that refers to the
   snapshot, at any point.
 * What a query holds in memory is bounded: chunks by size, sorting by ``memory_limit``.
@@ -27,7 +28,7 @@ import msgspec
 from aurora_actors.messages.query import QuerySpec, ResultMode
 from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.check import check_query
-from aurora_actors.query.choose import MEMORY_LIMIT, Aids, choose
+from aurora_actors.query.choose import MEMORY_LIMIT, Aids, choose, needed
 from aurora_actors.query.describe import describe_predicate
 from aurora_actors.query.id_order import IdOrder
 from aurora_actors.query.index_order import IndexOrder, TooManyReadError
@@ -77,6 +78,8 @@ class Execution:
         info = snapshot.collection(spec.collection)
         check_query(info.definition, spec, predicate)
         self.count = 0
+        self._asked = spec
+        spec = needed(snapshot, info, spec, aids)
         self._spec = spec
         self._info = info
         self._predicate: Predicate | None = predicate
@@ -92,7 +95,7 @@ class Execution:
     @property
     def plan(self) -> Plan:
         """How the query is answered; with real numbers for what has been done."""
-        spec, info = self._spec, self._info
+        spec, info = self._asked, self._info
         choice = self._choice
         plan = plan_query(info.definition, spec, self._predicate, info.count)
         estimate = plan.estimated_rows

@@ -154,10 +154,11 @@ def _kernel_mask(term: Compare, column: Array, kind: Kind) -> Array | None:
         return word_mask(operator, value, column, kind, _OPERAND_TYPES)
     if kind in {Kind.INT, Kind.FLOAT}:
         return _number_mask(operator, value, column, kind)
-    if type(value) is not _OPERAND_TYPES.get(kind):
+    is_ordered = operator == "eq" or kind in _ORDERED
+    if type(value) is not _OPERAND_TYPES.get(kind) or not is_ordered:
         return None
-    if operator != "eq" and kind not in _ORDERED:
-        return None
+    if kind is Kind.BOOL:
+        return column if value else pc.invert(column)
     plain = value.bytes if isinstance(value, UUID) else value
     compare = pc.equal if operator == "eq" else _RANGES[operator]
     return compare(column, pa.scalar(plain, column.type))

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit.query.library import Library, ids
+from unit.query.library import Library, everything, ids, spec
 
 from aurora_actors.client.asked import Asked
 from aurora_actors.client.lookup import Lookup
 from aurora_actors.indexing.builder import IndexBuilder
 from aurora_actors.indexing.reader import IndexReader
 from aurora_actors.messages.query import OrderKey
+from aurora_actors.query.choose import Aids
+from aurora_actors.query.execute import run_query
 from aurora_actors.query.predicate import And, Compare
 from aurora_actors.schema.types import CollectionDefinition, FieldDefinition, FieldType
 
@@ -31,6 +33,8 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Library, Lo
     documents = {f"k{n:02}": {"n": n % 5, "s": f"s{n}"} for n in range(20)}
     library.insert("things", documents)
     library.insert("things", {"a": {"n": 0}})
+    library.define(CollectionDefinition("regular", FIELDS))
+    library.insert("regular", documents)
     with library.snapshot() as snapshot, IndexBuilder.open(path, snapshot) as builder:
         while builder.step(snapshot):
             pass
@@ -72,6 +76,19 @@ def test_equality_with_an_indexed_field_gives_the_first_in_the_order_of_rows(way
     assert ids(lookup.find_by_key("things", term, bytes, most=2)) == ["k03", "k08"]
     assert len(lookup.find_by_key("things", term, bytes)) == 4
     assert lookup.find_by_key("things", Compare("eq", "n", 77), bytes) is None
+
+
+@pytest.mark.parametrize("name", ["regular", "things"])
+def test_ids_that_ascend_with_the_rows_are_not_sorted(ways, name):
+    library, lookup = ways
+    query = spec(name, OVER, order=["id"])
+    with lookup._index() as index, library.snapshot() as snapshot:
+        plain = everything(run_query(snapshot, query).steps())
+        execution = run_query(snapshot, query, aids=Aids(index=index))
+        assert everything(execution.steps()) == plain
+        assert execution.plan.order == "id ascending"
+        sorts = "sort" in [step.name for step in execution.plan.steps]
+        assert sorts is (name == "things")
 
 
 def test_what_the_index_does_not_know_yet_takes_a_plan(ways):
