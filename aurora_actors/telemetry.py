@@ -9,7 +9,14 @@ spans follow, so that each process can tell its part alone and the parts fit tog
         storage       the commit
 
 The trace begins with the database's own request. If the application has a span of its own
-at that moment, the two are linked.
+at that moment, the two are linked. Where a process of the tree asks on behalf of others,
+the trace begins with what it was asked::
+
+    gateway           a request over HTTP, and below it the client's request
+    client            the request of a remote client, told by its gateway
+
+A request over HTTP is in the trace of the first request that it gives rise to; further
+ones have traces of their own, linked to it.
 
 Spans go to an OTLP collector by HTTP, in batches, from a thread of each process; when
 nobody is there they are dropped. Without a ``[telemetry]`` table there is no thread, and
@@ -19,9 +26,13 @@ the library is not imported.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from aurora_actors.config import TelemetryConfig
@@ -30,13 +41,45 @@ from aurora_actors.errors import ConfigError
 if TYPE_CHECKING:
     from opentelemetry.trace import Link
 
-__all__ = ["RequestTrace", "Tracer", "span_id", "trace_id"]
+__all__ = ["Around", "RequestTrace", "Tracer", "around", "span_id", "trace_id"]
 
 _SERVICE: Final = "aurora-actors"
 _FLUSH_MS: Final = 2_000
 _DELAY_MS: Final = 500
 _MOST_OPEN: Final = 10_000
 _SAMPLED: Final = 1
+_GATEWAY: Final = "gateway"
+# https://www.w3.org/TR/trace-context/#traceparent-header
+_TRACEPARENT: Final = re.compile(
+    r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}"
+)
+
+
+class Around:
+    """What a process does for somebody, with requests of its own.
+
+    Attributes:
+        request: The first of these, as the client's name and the number.
+    """
+
+    __slots__ = ("request",)
+
+    def __init__(self) -> None:
+        self.request: tuple[str, int] | None = None
+
+
+_around: ContextVar[Around | None] = ContextVar("around", default=None)
+
+
+@contextmanager
+def around() -> Iterator[Around]:
+    """The requests that are made inside belong together."""
+    found = Around()
+    token = _around.set(found)
+    try:
+        yield found
+    finally:
+        _around.reset(token)
 
 
 def trace_id(client: str, number: int) -> int:
@@ -94,6 +137,8 @@ class Tracer:
                 key="telemetry",
             ) from exc
         self._trace = trace
+        self._served = 0
+        self._name = f"{process}/{os.getpid()}/{time.time_ns()}"
         self._ids = _NextIds()
         self._most = int(settings.sample * (1 << 64))
         resource = Resource.create(
@@ -123,6 +168,7 @@ class Tracer:
         *,
         error: str = "",
         links: list[Link] | None = None,
+        serves: bool = False,
     ) -> None:
         """Tell one part of a request, which ends now.
 
@@ -135,6 +181,7 @@ class Tracer:
             attributes: What else there is to say.
             error: The code of the error it ended with.
             links: Spans it has to do with.
+            serves: It answers somebody outside.
         """
         found = trace_id(*request)
         if found & ((1 << 64) - 1) > self._most:
@@ -158,11 +205,55 @@ class Tracer:
             context=context,
             attributes=dict(attributes),
             links=links,
+            kind=trace.SpanKind.SERVER if serves else trace.SpanKind.INTERNAL,
             start_time=end - int(seconds * 1e9),
         )
         if error:
             span.set_status(trace.Status(trace.StatusCode.ERROR, error))
         span.end(end_time=end)
+
+    def served(
+        self,
+        what: Around,
+        name: str,
+        seconds: float,
+        attributes: Mapping[str, str | int | float | bool],
+        *,
+        error: str = "",
+        caller: str = "",
+    ) -> None:
+        """Tell what was done for somebody outside.
+
+        Args:
+            what: The work, with its first request.
+            name: What is done.
+            seconds: How long it took.
+            attributes: What else there is to say.
+            error: The code of the error it ended with.
+            caller: The header ``traceparent`` of who has asked; it is linked.
+        """
+        if what.request is None:
+            self._served += 1
+            what.request = (self._name, self._served)
+        found = _TRACEPARENT.fullmatch(caller)
+        links = (
+            [] if found is None else [self._link(int(found[1], 16), int(found[2], 16))]
+        )
+        self.span(
+            what.request, _GATEWAY, "", name, seconds, attributes,
+            error=error, links=links, serves=True,
+        )  # fmt: skip
+
+    def link_to(self, request: tuple[str, int]) -> Link:
+        """A link to the span of what was done around a request."""
+        return self._link(trace_id(*request), span_id(*request, _GATEWAY))
+
+    def _link(self, trace: int, span: int) -> Link:
+        flags = self._trace.TraceFlags(_SAMPLED)
+        context = self._trace.SpanContext(
+            trace, span, is_remote=True, trace_flags=flags
+        )
+        return self._trace.Link(context)
 
     def present(self) -> list[Link]:
         """A link to the span that the application is in, if it is in one."""
@@ -186,14 +277,17 @@ class RequestTrace:
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        self._open: dict[int, tuple[float, list[Any]]] = {}
+        self._open: dict[int, tuple[float, list[Any], Around | None]] = {}
         self.close = tracer.close
 
-    def began(self, number: int) -> None:
+    def began(self, client: str, number: int) -> None:
         """A request has got its number."""
         if len(self._open) >= _MOST_OPEN:
             self._open.clear()
-        self._open[number] = (time.monotonic(), self._tracer.present())
+        what = _around.get()
+        if what is not None and what.request is None:
+            what.request = (client, number)
+        self._open[number] = (time.monotonic(), self._tracer.present(), what)
 
     def ended(
         self, client: str, number: int, destination: str, name: str, error: str
@@ -201,11 +295,14 @@ class RequestTrace:
         """A request was answered, or given up."""
         found = self._open.pop(number, None)
         if found is not None:
-            begun, links = found
+            begun, links, what = found
+            is_first = what is not None and what.request == (client, number)
+            if what is not None and what.request is not None and not is_first:
+                links.append(self._tracer.link_to(what.request))
             self._tracer.span(
                 (client, number),
                 "client",
-                "",
+                _GATEWAY if is_first else "",
                 name,
                 time.monotonic() - begun,
                 {"aurora.actor": destination, "aurora.request": number},

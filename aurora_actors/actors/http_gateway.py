@@ -71,7 +71,7 @@ def _raise_descriptor_limit() -> None:
 async def serve(context: ActorContext) -> None:
     """Listen, attach, and serve until told to stop."""
     settings = context.config.http or HttpConfig()
-    gateway = Gateway(settings, context.config.request_timeout_s)
+    gateway = Gateway(settings, context.config.request_timeout_s, context.tracer)
     listener = _listen(settings)
     port = listener.getsockname()[1]
     context.statistics = lambda: {

@@ -52,6 +52,7 @@ from aurora_actors.remote.desk import Desk
 from aurora_actors.remote.routes import Routes
 from aurora_actors.remote.sessions import Session
 from aurora_actors.remote.streams import CLOSE_S, Connection, server_context
+from aurora_actors.remote.tracing import SessionTrace
 from aurora_actors.storage.reader import DataReader
 
 __all__ = ["main"]
@@ -115,6 +116,7 @@ class _Gateway:
         index: IndexReader,
     ) -> None:
         self._config = context.config
+        self._tracer = context.tracer
         self._settings = settings
         self._tls = server_context(settings)
         self._listener = _listen(settings)
@@ -235,8 +237,11 @@ class _Gateway:
         space = TransactionSpace(self._data, self._config)
         desk = Desk(self._data, self._lookup, space, Backups(self._config.path))
         try:
+            trace = None
+            if self._tracer is not None:
+                trace = SessionTrace(self._tracer, name)
             session = Session(
-                name, joined, self._routes, desk, lambda: self._grant(token)
+                name, joined, self._routes, desk, lambda: self._grant(token), trace
             )
         except BaseException:
             joined.close()

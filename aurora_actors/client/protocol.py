@@ -246,7 +246,7 @@ class ClientProtocol:
             raise type(self._failure)(self._failure.message, **self._failure.context)
         self._last_number += 1
         if self.trace is not None:
-            self.trace.began(self._last_number)
+            self.trace.began(self.name, self._last_number)
         return self._last_number
 
     def _admit(self, pending: Pending) -> None:
@@ -430,7 +430,7 @@ class ClientProtocol:
         stream.begin_run()
         self._streams[stream.number] = stream
         if self.trace is not None:
-            self.trace.began(stream.number)
+            self.trace.began(self.name, stream.number)
 
     def fail_all(self, error: AuroraError) -> None:
         """End the conversation: ``error`` for all that is pending, and ever after."""

@@ -38,6 +38,7 @@ from aurora_actors.client.tokens import (
 from aurora_actors.config import HttpConfig
 from aurora_actors.errors import UnavailableError
 from aurora_actors.meters import Histogram
+from aurora_actors.telemetry import Tracer
 
 __all__ = ["Gateway", "is_loopback"]
 
@@ -69,16 +70,24 @@ class Gateway:
     Attributes:
         settings: How the gateway is configured.
         counts: Requests by status class, and connections that are open.
+        tracer: Is told each request, if there is one.
         times: How long requests took, the sending of their answers included.
 
     Args:
         settings: How it is configured.
         patience_s: How long a request waits while the gateway has no database: while
             the tree starts, or storage is restarted.
+        tracer: Is told each request, if there is one.
     """
 
-    def __init__(self, settings: HttpConfig, patience_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        settings: HttpConfig,
+        patience_s: float = 10.0,
+        tracer: Tracer | None = None,
+    ) -> None:
         self.settings = settings
+        self.tracer = tracer
         self._patience_s = patience_s
         self._attached = anyio.Event()
         self.counts = {"requests_open": 0, "websockets_open": 0}

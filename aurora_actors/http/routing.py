@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
@@ -19,9 +20,11 @@ from aurora_actors.http.gate import Gateway
 from aurora_actors.http.problems import answer_error, answer_http_error
 from aurora_actors.http.schemas import JsonSchema
 from aurora_actors.schema.types import SYSTEM_PREFIX
+from aurora_actors.telemetry import around
 
 __all__ = ["Asked", "Endpoint", "Endpoints", "Handler", "Parameter", "routes_of"]
 
+_FAILED: Final = 500
 _NAME: Final = re.compile(r"\{(\w+)\}")
 
 
@@ -149,14 +152,36 @@ class Endpoints:
         if endpoint is None:
             await self._app(scope, receive, send)
             return
-        request = Request(scope, receive, send)
+        tracer = self._gateway.tracer
+        if tracer is None:
+            await self._serve(endpoint, Request(scope, receive, send), send)
+            return
+        begun = time.perf_counter()
+        with around() as what:
+            request = Request(scope, receive, send)
+            status = await self._serve(endpoint, request, send)
+            tracer.served(
+                what,
+                f"{request.method} {endpoint.path}",
+                time.perf_counter() - begun,
+                {
+                    "http.request.method": request.method,
+                    "http.route": endpoint.path,
+                    "http.response.status_code": status,
+                },
+                error=str(status) if status >= _FAILED else "",
+                caller=request.headers.get("traceparent", ""),
+            )
+
+    async def _serve(self, endpoint: Endpoint, request: Request, send: Send) -> int:
         try:
             response = await self._answer(endpoint, request)
         except AuroraError as exc:
             response = await answer_error(request, exc)
         except HTTPException as exc:
             response = await answer_http_error(request, exc)
-        await response(scope, receive, send)
+        await response(request.scope, request.receive, send)
+        return response.status_code
 
     def _find(self, scope: Scope) -> Endpoint | None:
         found = self._match(scope["path"])

@@ -55,6 +55,7 @@ from aurora_actors.remote.desk import Desk
 from aurora_actors.remote.rights import check_letter, check_tree
 from aurora_actors.remote.routes import Routes
 from aurora_actors.remote.streams import Connection
+from aurora_actors.remote.tracing import SessionTrace
 from aurora_actors.transport.sockets import Inbox, mailbox_path
 
 __all__ = ["Session"]
@@ -75,6 +76,7 @@ class Session:
         routes: The ways to the actors.
         desk: Answers what is asked of the gateway itself.
         grant: Gives what its token allows now; ``None`` when that is over.
+        trace: Is told its requests, if they are traced.
 
     Attributes:
         lost_at: Since when it has no connection; ``None`` while it has one.
@@ -89,6 +91,7 @@ class Session:
         routes: Routes,
         desk: Desk,
         grant: Callable[[], Grant | None],
+        trace: SessionTrace | None = None,
     ) -> None:
         self.name = name
         self.grant = grant
@@ -100,6 +103,7 @@ class Session:
         self._attached = joined.attached
         self._routes = routes
         self._desk = desk
+        self._trace = trace
         self._asked: deque[Failure | None] = deque()
         self._turns = trio.Semaphore(_MOST_ASKED)
         self._connection: Connection | None = None
@@ -176,6 +180,8 @@ class Session:
         if grant is None:
             raise _revoked()
         allowed, refused = _sorted(grant, to, mail)
+        if self._trace is not None:
+            self._trace.began(to, allowed)
         if refused:
             await self._deliver(refused)
             data = encode_envelope(self.name, mail.floor, allowed)
@@ -216,6 +222,8 @@ class Session:
             reply = Failure.of(exc, REMOTE_GATEWAY)
         finally:
             self._turns.release()
+        if self._trace is not None:
+            self._trace.answered(number, reply)
         await self._deliver([Letter(number, reply)])
 
     async def _deliver(self, letters: list[Letter]) -> None:
@@ -254,6 +262,8 @@ class Session:
                 data = receive()
                 if data is None:
                     break
+                if self._trace is not None:
+                    self._trace.ended(data)
                 await self._tell(Deliver(data=data))
 
     async def _read_supervisor(self) -> None:
