@@ -138,7 +138,9 @@ class ChunkMode(IntEnum):
     """The last such part: the first result is complete, at ``lsn``."""
 
 
-class LiveChunk(Message, frozen=True, kw_only=True, tag="live.chunk"):
+class LiveChunk(
+    Message, frozen=True, kw_only=True, tag="live.chunk", omit_defaults=True
+):
     """Events of one subscription, in order.
 
     Attributes:
@@ -155,7 +157,7 @@ class LiveChunk(Message, frozen=True, kw_only=True, tag="live.chunk"):
     """
 
     number: int
-    mode: ChunkMode
+    mode: ChunkMode = ChunkMode.EXACT
     base: int
     lsn: int
     timeline: int

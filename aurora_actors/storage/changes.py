@@ -62,6 +62,9 @@ class ChangeKind(IntEnum):
     DROP = 5
 
 
+_INSERTED: Final = int(ChangeKind.INSERT)
+
+
 class Change(NamedTuple):
     """One change, with the document before and after it.
 
@@ -164,14 +167,17 @@ def resolve_change(
     Returns:
         ``None`` when the document went with its collection.
     """
+    if len(value) == _INSERT.size and value[0] == _INSERTED:
+        _, collection, row, ended_by = _INSERT.unpack_from(value)
+        new = record_after(collection, row, ended_by)
+        if new is None:
+            return None
+        return Change(lsn, ChangeKind.INSERT, collection, row, None, new)
     number, collection, row = change_header(value)
     kind = ChangeKind(number)
     rest = value[HEADER_BYTES:]
     if kind is ChangeKind.INSERT:
-        new = record_after(collection, row, superseded_by(value))
-        if new is None:
-            return None
-        return Change(lsn, kind, collection, row, None, new)
+        raise CorruptionError(f"an insert's record of {len(value)} bytes")
     if kind is ChangeKind.UPDATE:
         return Change(lsn, kind, collection, row, *split_update(value))
     if kind is ChangeKind.DEFINE:

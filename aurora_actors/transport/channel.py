@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from aurora_actors.messages.base import Letter, Mail, Message
+from aurora_actors.messages.base import Mail, Message
 
 __all__ = ["MAX_QUEUED_LETTERS", "Channel", "Outbox"]
 
@@ -79,13 +79,17 @@ class Outbox:
         self.letters: list[tuple[int, Message]] = []
         self.overflowed = False
 
-    def add(self, letter: Letter) -> int:
+    def add(self, letter: tuple[int, Message]) -> int:
         """Add a letter; returns how many were dropped because of it."""
-        return self.add_all((letter,))
+        self.letters.append(letter)
+        return self._bound()
 
     def add_all(self, letters: Sequence[tuple[int, Message]]) -> int:
         """Add letters; returns how many were dropped because of them."""
         self.letters += letters
+        return self._bound()
+
+    def _bound(self) -> int:
         if len(self.letters) <= MAX_QUEUED_LETTERS:
             return 0
         dropped = len(self.letters)

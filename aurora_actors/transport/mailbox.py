@@ -15,7 +15,6 @@ import trio
 
 from aurora_actors.errors import ProtocolError
 from aurora_actors.messages.base import (
-    Letter,
     Mail,
     Message,
     decode_envelope,
@@ -157,15 +156,21 @@ class Mailbox:
     # -------------------------------------------------------------- sending
     def queue(self, to: str, request_id: int, body: Message) -> None:
         """Add a letter for the mailbox ``to``; it leaves with the next flush."""
-        self.queue_all(to, (Letter(request_id, body),))
+        peer = self._dirty.get(to) or self._soil(to)
+        if dropped := peer.add((request_id, body)):
+            self._counts["dropped"] += dropped
 
     def queue_all(self, to: str, letters: Sequence[tuple[int, Message]]) -> None:
         """Add letters for the mailbox ``to``: request ids and bodies."""
+        self._counts["dropped"] += self._soil(to).add_all(letters)
+
+    def _soil(self, to: str) -> _Peer:
+        """The peer, among those that have something to be sent."""
         peer = self._peers.get(to)
         if peer is None:
             peer = self._peers[to] = _Peer(self._way_to(to))
-        self._counts["dropped"] += peer.add_all(letters)
         self._dirty[to] = peer
+        return peer
 
     def _way_to(self, to: str) -> Outlet | Knocker:
         if self._knocks:
