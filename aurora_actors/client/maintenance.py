@@ -109,9 +109,12 @@ class _Maintenance:
     def _next(self, frames: FrameReader, deadline: float | None) -> Notice:
         stdout = self._process.stdout
         assert stdout is not None  # noqa: S101 - it was asked for
+        # Not select(): the application may have more than 1,024 descriptors.
+        ready = select.poll()
+        ready.register(stdout, select.POLLIN)
         while (body := frames.next_frame()) is None:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not select.select([stdout], [], [], left)[0]:
+            if not ready.poll(None if left is None else left * 1e3):
                 raise TimeoutError_("maintenance did not finish in time")
             data = stdout.read(_READ_BYTES)
             if not data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 
 import psutil
@@ -51,6 +52,23 @@ def test_what_it_reports_is_raised():
     with pytest.raises(UnavailableError, match="no database at /nonexistent"):
         check()
     no_children()
+
+
+@pytest.fixture
+def many_descriptors():
+    """More than a set for select() holds."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 2048), before[1]))
+    found = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    yield
+    for fd in found:
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_an_application_may_have_many_descriptors(many_descriptors):
+    with pytest.raises(UnavailableError, match="no database at /nonexistent"):
+        check()
 
 
 def test_a_process_that_is_killed_has_met_damage(child):
