@@ -157,7 +157,7 @@ class LiveChunk(
     """
 
     number: int
-    mode: ChunkMode = ChunkMode.EXACT
+    mode: ChunkMode
     base: int
     lsn: int
     timeline: int
