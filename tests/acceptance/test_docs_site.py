@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from pathlib import Path
 
 import docs_pages
@@ -18,6 +19,7 @@ from aurora_actors.config import AuroraConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+SAMPLE = re.MULTILINE | re.DOTALL
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,28 @@ def test_every_command_and_flag_is_documented_with_an_example(
             assert action.help, (name, action.dest)
         example = text.partition("```\n")[2]
         assert f"{parser.prog} {name.split()[1]}" in example, f"{name}: no example"
+
+
+@pytest.mark.parametrize(
+    "parser",
+    [aurora_parser(), supervisor_parser()],
+    ids=["aurora", "aurora-supervisor"],
+)
+def test_the_commands_in_the_pages_are_commands(parser: argparse.ArgumentParser):
+    found = 0
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        for sample in re.findall(r"^```sh\n(.*?)^```", page.read_text(), SAMPLE):
+            whole = sample.replace("\\\n", " ")
+            for line in re.findall(rf"^{parser.prog} (.*)$", whole, re.MULTILINE):
+                given = shlex.split(
+                    re.split(r" (?:[|<>&;]|2>)", line)[0], comments=True
+                )
+                try:
+                    parser.parse_args(given)
+                except SystemExit as exc:
+                    assert exc.code == 0, (page.name, line)  # noqa: PT017
+                found += 1
+    assert found > 1
 
 
 def test_every_exit_status_is_documented():
