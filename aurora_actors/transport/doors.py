@@ -104,6 +104,7 @@ class Door:
             listener.close()
             raise InternalError(f"cannot bind door {path}: {exc.strerror}") from exc
         self._listener: socket.socket | None = listener
+        self._spare = socket.socket(socket.AF_UNIX, _KIND)
         self._listening = listener.fileno()
         epoll.register(self._listening, select.EPOLLIN)
 
@@ -136,12 +137,25 @@ class Door:
     def _admit(self) -> None:
         if self._listener is None:
             return
-        with suppress(OSError):  # it has gone again, or no descriptor is free
+        try:
             while True:
                 connected, _ = self._listener.accept()
                 connected.setblocking(False)
                 self._visitors[connected.fileno()] = _Visitor(connected)
                 self._epoll.register(connected.fileno(), select.EPOLLIN)
+        except BlockingIOError:
+            pass
+        except OSError as exc:
+            _log.warning("nobody can be let in", extra={"reason": exc.strerror})
+            self._turn_away(self._listener)
+
+    def _turn_away(self, listener: socket.socket) -> None:
+        """No descriptor is free: who waits must go, or we are woken for ever."""
+        self._spare.close()
+        with suppress(OSError):
+            listener.accept()[0].close()
+        with suppress(OSError):
+            self._spare = socket.socket(socket.AF_UNIX, _KIND)
 
     def _dismiss(self, fd: int) -> None:
         visitor = self._visitors.pop(fd)
@@ -157,6 +171,7 @@ class Door:
         for fd in list(self._visitors):
             self._dismiss(fd)
         listener.close()
+        self._spare.close()
         if unlink:
             Path(self.path).unlink(missing_ok=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import select
 import socket
 from collections.abc import Iterator
@@ -150,6 +151,28 @@ def test_who_speaks_something_else_is_shown_the_door(
         assert stranger.recv(1) == b""
     assert knocker.send_nowait(b"still here")
     assert owner.receive_count(1) == [b"still here"]
+
+
+def test_without_a_free_descriptor_who_knocks_is_turned_away(
+    path: str, owner: Owner
+) -> None:
+    knockers = [Knocker(path) for _ in range(3)]
+    for knocker in knockers:
+        assert knocker.send_nowait(b"hello")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as lowest_free:
+        lowest = lowest_free.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        for _ in knockers:
+            assert owner.receive() == []
+        assert not owner.epoll.poll(0)  # nothing wakes us again and again
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for knocker in knockers:
+        assert knocker.send_nowait(b"again")
+        assert owner.receive_count(1) == [b"again"]
+        knocker.close()
 
 
 def test_limits_and_closed_ends(path: str, runtime_dir: Path, owner: Owner) -> None:
