@@ -65,12 +65,14 @@ class QueryBuilder(Generic[T]):
         Raises:
             InvalidFilterError: it is neither.
         """
-        found = condition(_BUILDER) if callable(condition) else condition
-        if not isinstance(found, Filter):
-            raise InvalidFilterError(
-                f"a filter is needed, not {type(found).__name__}; "
-                'for example field("age") > 25 or lambda f: f.gt("age", 25)'
-            )
+        found = condition
+        if type(found) is not Filter:
+            found = condition(_BUILDER) if callable(condition) else condition
+            if not isinstance(found, Filter):
+                raise InvalidFilterError(
+                    f"a filter is needed, not {type(found).__name__}; "
+                    'for example field("age") > 25 or lambda f: f.gt("age", 25)'
+                )
         return self._with(predicate=_both(self._asked.predicate, found.predicate))
 
     def order_by(self, field: str, ascending: bool = True) -> Self:
@@ -150,17 +152,15 @@ class QueryBuilder(Generic[T]):
         asked = self._asked
         if not asked.is_simple:
             return None
-        convert = self._result
-        order, most = asked.order, _least(asked.limit, at_most)
-        if not order:
-            term = asked.predicate
-            if asked.offset or not isinstance(term, Compare):
-                return None
-            lookup = session.lookup
+        order, term, most = asked.order, asked.predicate, asked.limit
+        if at_most is not None:
+            most = at_most if most is None else min(most, at_most)
+        lookup, convert = session.lookup, self._result
+        if not order and not asked.offset and type(term) is Compare:
             return lookup.find_by_key(asked.collection, term, convert, most=most)
-        if len(order) > 1 or most is None:
-            return None
-        return session.lookup.find_first(asked, most, convert)
+        if len(order) == 1 and most is not None:
+            return lookup.find_first(asked, most, convert)
+        return None
 
     @property
     def _result(self) -> Callable[[Buffer], T]:
@@ -197,12 +197,6 @@ def _both(first: Predicate | None, second: Predicate) -> Predicate:
         return second
     parts = first.parts if isinstance(first, And) else [first]
     return And([*parts, second])
-
-
-def _least(one: int | None, other: int | None) -> int | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return min(one, other)
 
 
 def _count(what: str, value: int) -> int:

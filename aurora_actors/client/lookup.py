@@ -31,7 +31,6 @@ from aurora_actors.storage.reader import (
     CollectionInfo,
     DataReader,
     Snapshot,
-    Unsure,
 )
 
 __all__ = ["Lookup"]
@@ -164,12 +163,15 @@ class Lookup:
             version: Find nothing out when the schema has another version.
             most: Give at most so many, from 1 on.
         """
+        value = term.value
         # Null is in no index: equality with it finds missing fields, too.
-        if term.op != "eq" or term.value is None:
+        if term.op != "eq" or value is None:
             return None
-        record = self._unique(collection, term.field, term.value, version)
-        if not isinstance(record, Unsure):
-            return [] if record is None else [convert(record)]
+        record = self._unique(collection, term.field, value, version)
+        if record is None:
+            return []
+        if type(record) is bytes:
+            return [convert(record)]
         with self._snapshot(copies=True) as snapshot:
             if version is not None and snapshot.catalog_version != version:
                 return None

@@ -98,7 +98,12 @@ class Query(QueryBuilder[T]):
 
     async def first_one(self, *, timeout: float | None = None) -> T | None:
         """The first result, or ``None`` when there is none."""
-        found = await self._collect(1, timeout)
+        session = self._session()
+        if session.shell.cancel_point is not None:
+            await session.shell.cancel_point()
+        found = self._at_once(session, 1)
+        if found is None:
+            found = await self._ask(session, 1, timeout)
         return found[0] if found else None
 
     async def one(self, *, timeout: float | None = None) -> T:

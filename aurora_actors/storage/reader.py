@@ -51,7 +51,9 @@ from aurora_actors.storage.generations import current_data_file, data_file_name
 from aurora_actors.storage.layout import (
     CHECKPOINT_FILE,
     DATA_FILE,
+    LONGEST_WHOLE,
     META_STATE,
+    TEXT_TAG,
     value_key,
 )
 from aurora_actors.storage.recovery import check_length
@@ -67,6 +69,7 @@ from aurora_actors.storage.snapshot import CollectionInfo, Snapshot
 __all__ = ["UNSURE", "CollectionInfo", "DataReader", "Snapshot", "Unsure"]
 
 _ATTEMPTS: Final = 5
+_SHORT_TEXT: Final = LONGEST_WHOLE // 4
 
 
 class DataReader:
@@ -241,7 +244,11 @@ class DataReader:
         if info is not None and field not in info.unique:
             return UNSURE
         try:
-            return _read_unique(shared, collection, field, value_key(value), version)
+            if type(value) is str and len(value) <= _SHORT_TEXT:
+                key = TEXT_TAG + value.encode()  # what value_key would give
+            else:
+                key = value_key(value)
+            return _read_unique(shared, collection, field, key, version)
         except (_Unsure, lmdb.Error, ValueError, DataError):
             return UNSURE
 
