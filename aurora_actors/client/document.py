@@ -6,7 +6,8 @@ says which change wrote it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator, Sequence
 from struct import error
 from typing import Any, Final, TypeAlias, TypeVar
 from zlib import crc32
@@ -26,7 +27,7 @@ from aurora_actors.schema.values import (
     decode_map,
 )
 
-__all__ = ["Document", "FieldValue", "document_of", "document_with_id"]
+__all__ = ["Document", "FieldValue", "converted", "document_of", "document_with_id"]
 
 M = TypeVar("M")
 
@@ -35,6 +36,7 @@ FieldValue: TypeAlias = Any
 
 _FAULTS: Final = (error, *DECODE_FAULTS)
 _LOW: Final = 0xFFFFFFFF
+_MANY: Final = 64
 
 
 class Document:
@@ -125,6 +127,21 @@ def document_of(record: Buffer) -> Document:
     except _FAULTS:
         pass
     raise _damage(record)
+
+
+def converted(convert: Callable[[Buffer], M], records: Sequence[bytes]) -> list[M]:
+    """What ``convert`` makes of records.
+
+    Python's collector of cycles would walk new documents again and again, which are in
+    none: for many it rests meanwhile.
+    """
+    if len(records) < _MANY or not gc.isenabled():
+        return [*map(convert, records)]
+    gc.disable()
+    try:
+        return [*map(convert, records)]
+    finally:
+        gc.enable()
 
 
 def _damage(record: Buffer) -> CorruptionError:

@@ -13,7 +13,7 @@ import msgspec
 
 from aurora_actors.client.aggregating import Aggregate, Computed
 from aurora_actors.client.builder import QueryBuilder
-from aurora_actors.client.document import Document
+from aurora_actors.client.document import Document, converted
 from aurora_actors.client.grouping import (
     GroupedQuery,
     Intervals,
@@ -90,10 +90,11 @@ class Query(QueryBuilder[T]):
             return found
         query = self._run(spec, session, timeout)
         results: list[T] = []
+        convert = self._result
         for chunk in await shell.gather(query, timeout):
             if results:
                 await shell.breathe()
-            results += map(self._result, chunk.records)
+            results += converted(convert, chunk.records)
         return results
 
     async def first_one(self, *, timeout: float | None = None) -> T | None:

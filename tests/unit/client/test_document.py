@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
 import msgspec
 import pytest
 
-from aurora_actors.client.document import Document, document_of
+from aurora_actors.client.document import Document, converted, document_of
 from aurora_actors.errors import CorruptionError, ValidationError
 from aurora_actors.schema.record import pack_record
 from aurora_actors.schema.values import encode_document
@@ -79,3 +81,22 @@ def test_a_record_is_decoded(wrap):
 def test_a_record_that_is_cut_short_is_corrupt():
     with pytest.raises(CorruptionError):
         document_of(b"\0\0\0")
+
+
+@pytest.mark.parametrize("count", [1, 200])
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_converting_many_leaves_the_collector_as_it_was(count, is_enabled):
+    before = gc.isenabled()
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        assert converted(len, [b"x"] * count) == [1] * count
+        assert gc.isenabled() is is_enabled
+        with pytest.raises(TypeError):
+            converted(_refuse, [b"x"] * count)
+        assert gc.isenabled() is is_enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def _refuse(_record):
+    raise TypeError
