@@ -11,7 +11,8 @@ Invariants:
   ``http.guard``; while a request or a WebSocket is under way nothing is limited here.
 * The head of an answer waits for the first piece of its body, never for longer: an
   application gives the two one after the other.
-* A connection that fails ends alone.
+* A connection that fails ends alone, and at the end none holds up the rest: one whose
+  other side does not read is closed in the middle of what it is sent.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import logging
 import math
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -69,6 +70,7 @@ async def serve_connections(
     """
     context = WorkerContext(None)
     is_open: set[_Connection] = set()
+    all_gone = trio.Event()
     wrapped = ASGIWrapper(app)
 
     async def serve(stream: _Stream) -> None:
@@ -81,18 +83,32 @@ async def serve_connections(
             logger.warning("a connection failed", extra={"reason": _reason(exc)})
         finally:
             is_open.discard(connection)
+            if not is_open:
+                all_gone.set()
 
     accepting = partial(trio.serve_listeners, serve, [_listening(listener, settings)])
     async with trio.open_nursery() as serving:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(accepting, handler_nursery=serving))
-            await shutdown()
-            nursery.cancel_scope.cancel()
-        await context.terminated.set()
-        for connection in tuple(is_open):
-            connection.end_when_idle()
-        deadline = trio.current_time() + settings.graceful_timeout
-        serving.cancel_scope.deadline = deadline
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(accepting, handler_nursery=serving))
+                await shutdown()
+                nursery.cancel_scope.cancel()
+            await context.terminated.set()
+            for connection in tuple(is_open):
+                connection.end_when_idle()
+            with trio.move_on_after(settings.graceful_timeout):
+                while is_open:
+                    all_gone = trio.Event()
+                    await all_gone.wait()
+        finally:
+            serving.cancel_scope.cancel()
+            _abort(is_open)
+
+
+def _abort(connections: Iterable[_Connection]) -> None:
+    """Close connections at once: their other sides may not be reading."""
+    for connection in tuple(connections):
+        connection.abort()
 
 
 def _listening(
@@ -196,6 +212,14 @@ class _Connection(TCPServer):
         if not self._is_busy:
             self._head_began = None
             self._reading.cancel()
+
+    def abort(self) -> None:
+        """Close at once, in the middle of whatever is sent or received."""
+        stream: object = self.stream
+        if isinstance(stream, trio.SSLStream):
+            stream = stream.transport_stream
+        if isinstance(stream, trio.SocketStream):
+            stream.socket.close()
 
     # -------------------------------------------------------------- sending
     async def protocol_send(self, event: Event) -> None:
