@@ -80,9 +80,10 @@ class Batch(Generic[E]):
         return self._items
 
     @property
-    def end_token(self) -> str:
-        """The place behind all of it."""
-        return self.places.token(len(self.chunk.events) + 1)
+    def end(self) -> tuple[int, int, bool]:
+        """The place behind all of it: what its token is made of."""
+        chunk = self.chunk
+        return (chunk.timeline, chunk.lsn, chunk.mode is ChunkMode.INITIAL)
 
 
 def place_in(chunk: LiveChunk, seen: int) -> Token:

@@ -46,7 +46,8 @@ class Reader(Pending):
         own: What it has to read before that.
         next_batch: The number of the feed's batch that comes next.
         behind: Of that, only what comes after this change.
-        place: The batch taken last, behind which it resumes.
+        place: The end of the batch taken last, behind which it resumes. Not the batch:
+            one kept for each reader is freed when nothing of it is in a cache any more.
         lagged: It was cut off.
         beat: The LSN of a heartbeat not yet taken, or 0.
         timed_out: Its deadline has passed.
@@ -87,7 +88,7 @@ class Reader(Pending):
         self.own: deque[Batch[Any]] = deque()
         self.next_batch = 0
         self.behind = 0
-        self.place: Batch[Any] | None = None
+        self.place: tuple[int, int, bool] | None = None
         self.lagged = False
         self.beat = 0
         self.timed_out = False
@@ -113,7 +114,8 @@ class Reader(Pending):
     def since(self) -> str | None:
         """Where it resumes."""
         if self.place is not None:
-            return self.place.end_token
+            timeline, lsn, is_part = self.place
+            return str(Token(timeline, lsn, partial=is_part))
         return self.request.since
 
 

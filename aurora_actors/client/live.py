@@ -135,8 +135,9 @@ class LiveFeeds:
         """
         while True:
             if reader.own:
-                reader.place = reader.own.popleft()
-                return reader.place.items()
+                batch = reader.own.popleft()
+                reader.place = batch.end
+                return batch.items()
             if reader.done:
                 raise reader.error or InternalError("this watch is closed")
             feed = reader.feed
@@ -162,7 +163,7 @@ class LiveFeeds:
             return ()
         reader.next_batch += 1
         reader.beat = 0
-        reader.place = batch
+        reader.place = batch.end
         batch.left -= 1
         self._used(feed, feed.drop_read())
         return items
