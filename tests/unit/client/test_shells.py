@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import anyio
@@ -331,6 +333,45 @@ def test_a_shorter_deadline_of_a_later_call_is_kept(run_async, peer):
             group.cancel_scope.cancel()
 
     run_async(test, peer.link())
+
+
+def test_an_answer_that_came_in_time_is_taken_by_a_loop_that_looks_late(
+    run_async, peer
+):
+    peer.answer = written
+    link = peer.link()
+
+    async def test(shell):
+        await shell.call("storage", DELETE, 5.0)
+        call = shell.submit("storage", DELETE, 0.02)
+        late = time.monotonic() + 0.03
+        assert select.select([link.fd], [], [], 5)[0]
+        while time.monotonic() < late:
+            pass  # the loop does not turn
+        assert (await shell.result(call)).lsn == 2
+        with pytest.raises(TimeoutError_):
+            peer.answer = lambda *_: []
+            await shell.call("storage", DELETE, 0.02)
+
+    run_async(test, link)
+
+
+def test_a_loop_that_ends_without_closing_waits_for_no_deadline(run_async, peer):
+    peer.answer = written
+    links = [peer.link()]
+
+    def run(main):
+        return trio.run(main) if run_async is in_trio else asyncio.run(main())
+
+    async def main():
+        shell = AsyncShell(links[0], 3600.0)
+        await shell.call("storage", DELETE)
+
+    start = time.monotonic()
+    run(main)
+    assert time.monotonic() - start < 60
+    links[0].shut()
+    links[0].leave(1.0)
 
 
 def test_many_threads_share_a_blocking_shell(peer):
