@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from typing import TypeVar
+from time import monotonic
+from typing import Final, TypeVar
 from uuid import UUID
+
+import msgspec
 
 from aurora_actors.client.asked import Asked
 from aurora_actors.client.document import Document, document_of, document_with_id
@@ -37,6 +40,34 @@ __all__ = ["Lookup"]
 
 T = TypeVar("T")
 
+_MOST_LONG: Final = 512
+_LONG_S: Final = 1.0
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+class _LongQueries:
+    """Queries whose plans were not short a moment ago: another look is not worth it.
+
+    Whoever runs them gives the same answer; an executor only takes longer for what has
+    become short. Any thread may use it.
+    """
+
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until: dict[bytes, float] = {}
+
+    def knows(self, spec: QuerySpec) -> bool:
+        """Whether that is known of a query."""
+        until = self._until.get(_encode(spec))
+        return until is not None and monotonic() < until
+
+    def add(self, spec: QuerySpec) -> None:
+        """Its plan is not short."""
+        if len(self._until) >= _MOST_LONG:
+            self._until = {}
+        self._until[_encode(spec)] = monotonic() + _LONG_S
+
 
 class Lookup:
     """Reads that are too short for a message.
@@ -46,7 +77,7 @@ class Lookup:
         index: What is derived of it; plans by indexes can be short, too.
     """
 
-    __slots__ = ("_index", "_indexed", "_record", "_snapshot", "_unique")
+    __slots__ = ("_index", "_indexed", "_long", "_record", "_snapshot", "_unique")
 
     def __init__(self, reader: DataReader, index: IndexReader) -> None:
         self._record = reader.record
@@ -54,6 +85,7 @@ class Lookup:
         self._snapshot = reader.snapshot
         self._index = index.snapshot
         self._indexed = IndexedReader(reader, index, scans_columns=False)
+        self._long = _LongQueries()
 
     def get(self, collection: str, document_id: str) -> Document | None:
         """The document with this id.
@@ -129,17 +161,23 @@ class Lookup:
             spec: The query.
             convert: Makes a result of a record, which is valid only until it returns.
         """
+        if self._long.knows(spec):
+            return None
         with self._indexed.snapshot() as (snapshot, aids):
             execution = run_query(snapshot, spec, aids=aids, predicate=predicate)
             if not execution.is_short:
+                self._long.add(spec)
                 return None
             return execution.at_once(convert)
 
     def count(self, predicate: Predicate | None, spec: QuerySpec) -> int | None:
         """The answer to a counting query if its plan is short, else ``None``."""
+        if self._long.knows(spec):
+            return None
         with self._indexed.snapshot() as (snapshot, aids):
             execution = run_query(snapshot, spec, aids=aids, predicate=predicate)
             if not execution.is_short:
+                self._long.add(spec)
                 return None
             for _ in execution.steps():
                 pass

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from unit.query.library import Library, everything, ids, spec
 
+from aurora_actors.client import lookup as looking
 from aurora_actors.client.asked import Asked
 from aurora_actors.client.lookup import Lookup
 from aurora_actors.indexing.builder import IndexBuilder
@@ -89,6 +90,27 @@ def test_ids_that_ascend_with_the_rows_are_not_sorted(ways, name):
         assert execution.plan.order == "id ascending"
         sorts = "sort" in [step.name for step in execution.plan.steps]
         assert sorts is (name == "things")
+
+
+def test_a_query_whose_plan_was_long_is_not_planned_again_at_once(ways, monkeypatch):
+    library, lookup = ways
+    library.define(CollectionDefinition("many", FIELDS))
+    library.insert("many", {f"m{n}": {"s": "x"} for n in range(300)})
+    term = Compare("ends_with", "s", "x")
+    query = spec("many", term)
+    assert lookup.find(term, query, bytes) is None
+    short = spec("many", Compare("eq", "id", "m1"))
+    assert lookup.find(Compare("eq", "id", "m1"), short, bytes) is not None
+
+    def planned(*_args, **_more):
+        raise LookupError
+
+    monkeypatch.setattr(looking, "run_query", planned)
+    assert lookup.find(term, query, bytes) is None
+    assert lookup.count(term, query) is None
+    monkeypatch.setattr(looking, "monotonic", lambda: float("inf"))
+    with pytest.raises(LookupError):
+        lookup.find(term, query, bytes)
 
 
 def test_what_the_index_does_not_know_yet_takes_a_plan(ways):
