@@ -241,6 +241,8 @@ class BlockingShell:
 
     def _must_wait(self, pending: Pending) -> bool:
         with self._lock:
+            if not pending.has_news and time.monotonic() >= pending.deadline:
+                self._expire()  # however soon the answer would have been here
             self._is_waiting = not pending.has_news
             return self._is_waiting
 
