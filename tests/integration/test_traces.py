@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import httpx
 import pytest
-from aurora_supervisor.certificates import make_certificate
+from aurora_supervisor.certificates import Made, make_certificate
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
@@ -28,7 +27,7 @@ from aurora_actors.telemetry import span_id, trace_id
 
 pytestmark = pytest.mark.processes
 
-SERVER = 2  # SPAN_KIND_SERVER
+INTERNAL, SERVER = 1, 2  # SPAN_KIND_…
 
 
 class Collector:
@@ -59,12 +58,24 @@ class Collector:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}/v1/traces"
 
-    def traces(self) -> dict[bytes, dict[str, object]]:
+    def traces(self) -> dict[bytes, dict]:
         """Spans by name, by trace."""
-        found: dict[bytes, dict[str, object]] = {}
+        found: dict[bytes, dict] = {}
         for span in list(self.spans):
             found.setdefault(span.trace_id, {})[span.name] = span
         return found
+
+    def whole(self, names: set[str], kind: int = 0) -> dict:
+        """A trace with these spans; the first of them, if given, of this kind."""
+
+        def found() -> dict | None:
+            for trace in self.traces().values():
+                root = next((s for s in trace.values() if not s.parent_span_id), None)
+                if names <= trace.keys() and (not kind or (root and root.kind == kind)):
+                    return trace
+            return None
+
+        return wait_until(found, f"the trace of {sorted(names)}")
 
     def close(self) -> None:
         self._server.shutdown()
@@ -72,42 +83,24 @@ class Collector:
         self._thread.join()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def collector():
     collector = Collector()
     yield collector
     collector.close()
 
 
-def test_a_request_is_one_trace_through_client_executor_and_storage(
-    collector: Collector, tmp_path
-):
-    telemetry = TelemetryConfig(endpoint=collector.endpoint)
-    with blocking.open(tmp_path / "t.db", query_executors=1, telemetry=telemetry) as db:
-        db.new_collection("things", {"n": FieldType.INT})
-        db.insert_into("things", {"n": 1})
-        assert db.query("things").filter(field("n") == 1).update({"n": Increment(1)})
-    names = {"query.change", "run query.change", "commit storage.change_matching"}
-
-    def whole() -> dict | None:
-        return next((t for t in collector.traces().values() if names <= t.keys()), None)
-
-    trace = wait_until(whole, "the whole trace")
-    client, run, commit = (trace[name] for name in sorted(names, key=len))
-    assert client.parent_span_id == b""
-    assert run.parent_span_id == client.span_id
-    assert commit.parent_span_id == run.span_id
-    assert client.start_time_unix_nano <= client.end_time_unix_nano
-    inserted = next(t for t in collector.traces().values() if "storage.insert" in t)
-    commit = inserted["commit storage.insert"]
-    assert commit.parent_span_id == inserted["storage.insert"].span_id
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_certificate(tmp_path_factory.mktemp("tls"), ["localhost"], 2)
 
 
-@pytest.fixture
-def served(collector: Collector, tmp_path: Path) -> Iterator[blocking.Aurora]:
-    made = make_certificate(tmp_path / "tls", ["localhost"], 2)
+@pytest.fixture(scope="module")
+def served(
+    collector: Collector, made: Made, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[blocking.Aurora]:
     with blocking.open(
-        tmp_path / "s.db",
+        tmp_path_factory.mktemp("traced") / "s.db",
         query_executors=1,
         telemetry=TelemetryConfig(endpoint=collector.endpoint),
         http=HttpConfig(port=0),
@@ -115,6 +108,25 @@ def served(collector: Collector, tmp_path: Path) -> Iterator[blocking.Aurora]:
     ) as db:
         db.new_collection("things", {"n": FieldType.INT})
         yield db
+
+
+def test_a_request_is_one_trace_through_client_executor_and_storage(
+    collector: Collector, served: blocking.Aurora
+):
+    served.insert_into("things", {"n": 7})
+    changed = served.query("things").filter(field("n") == 7)
+    assert changed.update({"n": Increment(1)})
+    names = {"query.change", "run query.change", "commit storage.change_matching"}
+
+    trace = collector.whole(names, INTERNAL)
+    client, run, commit = (trace[name] for name in sorted(names, key=len))
+    assert client.parent_span_id == b""
+    assert run.parent_span_id == client.span_id
+    assert commit.parent_span_id == run.span_id
+    assert client.start_time_unix_nano <= client.end_time_unix_nano
+    inserted = collector.whole({"storage.insert", "commit storage.insert"})
+    commit = inserted["commit storage.insert"]
+    assert commit.parent_span_id == inserted["storage.insert"].span_id
 
 
 def port(db: blocking.Aurora, name: str) -> int:
@@ -125,7 +137,7 @@ def port(db: blocking.Aurora, name: str) -> int:
 
 
 def test_a_request_over_http_or_from_afar_is_one_trace_down_to_the_commit(
-    collector: Collector, served: blocking.Aurora, tmp_path: Path
+    collector: Collector, served: blocking.Aurora, made: Made
 ):
     token = served.create_token("t", "admin")
     theirs = 0x0AF7651916CD43DD8448EB211C80319C
@@ -141,29 +153,25 @@ def test_a_request_over_http_or_from_afar_is_one_trace_down_to_the_commit(
     with blocking.connect(
         f"tls+tcp://localhost:{port(served, 'remote_gateway')}",
         token=token,
-        ca=str(tmp_path / "tls" / "server.pem"),
+        ca=made.certificate,
     ) as db:
         assert db.query("things").filter(field("n") == 1).update({"n": Increment(1)})
     commit = "commit storage.commit"
     over_http = {"POST /aql", "aql.execute", "run aql.execute", commit}
     afar = {"query.change", "run query.change", "commit storage.change_matching"}
 
-    def whole(names: set[str]) -> dict | None:
-        return next((t for t in collector.traces().values() if names <= t.keys()), None)
-
-    trace = wait_until(lambda: whole(over_http), "the trace of the request over HTTP")
+    trace = collector.whole(over_http, SERVER)
     request, client = trace["POST /aql"], trace["aql.execute"]
     assert request.parent_span_id == b""
     assert client.parent_span_id == request.span_id
     assert trace["run aql.execute"].parent_span_id == client.span_id
-    assert request.kind == SERVER
     assert [int.from_bytes(link.trace_id, "big") for link in request.links] == [theirs]
     assert {"http.route", "http.response.status_code"} <= {
         each.key for each in request.attributes
     }
-    trace = wait_until(lambda: whole(afar), "the trace of the remote client's request")
+    trace = collector.whole(afar, SERVER)
     client = trace["query.change"]
-    assert (client.kind, client.parent_span_id) == (SERVER, b"")
+    assert client.parent_span_id == b""
     assert trace["run query.change"].parent_span_id == client.span_id
 
 
