@@ -30,6 +30,7 @@ class Receipt(NamedTuple):
     synced: bool
 
 
+_ACKNOWLEDGED: Final = (Written, Committed)
 _last: Final[ContextVar[tuple[object, Written | Committed] | None]] = ContextVar(
     "aurora_last_write", default=None
 )
@@ -42,7 +43,7 @@ def noted(owner: object, reply: ReplyT) -> ReplyT:
         owner: A token of the shell that got it, which the context may keep alive.
         reply: The reply.
     """
-    if isinstance(reply, Written | Committed):
+    if isinstance(reply, _ACKNOWLEDGED):
         _last.set((owner, reply))
     return reply
 
