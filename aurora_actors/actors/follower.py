@@ -2,9 +2,10 @@
 
 A :class:`Follower` asks storage to say when the log is beyond what the actor has seen;
 what has changed the actor then reads from the map. One request is under way at a time;
-it is good for one answer or, for an actor in a hurry, for several, and is renewed when
-half of them have come. The actor asks again when storage has been restarted, and looks at the log now and then
-in any case, so that a message that was lost costs a delay and nothing else.
+it is good for one answer or, for an actor that has to know at once, for several, and is
+renewed when half of them have come. The actor asks again when storage has been restarted,
+and looks at the log now and then in any case, so that a message that was lost costs a
+delay and nothing else.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ _Request = RunQuery | ExecuteAql | ChangeDocuments | Explain
 
 def main(spec: ActorSpec, lifeline_fd: int) -> None:
     """Run one query executor; the entry point the supervisor starts."""
-    run_actor(spec, lifeline_fd, serve, is_in_hurry=True)
+    run_actor(spec, lifeline_fd, serve, low_latency=True)
 
 
 async def serve(context: ActorContext) -> None:

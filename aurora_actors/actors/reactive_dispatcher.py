@@ -54,7 +54,7 @@ _WAKE_UPS: Final = 64
 
 def main(spec: ActorSpec, lifeline_fd: int) -> None:
     """Run the reactive dispatcher; the entry point the supervisor starts."""
-    run_actor(spec, lifeline_fd, serve, is_in_hurry=True)
+    run_actor(spec, lifeline_fd, serve, low_latency=True)
 
 
 async def serve(context: ActorContext) -> None:

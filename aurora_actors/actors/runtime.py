@@ -100,7 +100,7 @@ Serve = Callable[[ActorContext], Awaitable[None]]
 
 
 def run_actor(
-    spec: ActorSpec, lifeline_fd: int, serve: Serve, *, is_in_hurry: bool = False
+    spec: ActorSpec, lifeline_fd: int, serve: Serve, *, low_latency: bool = False
 ) -> None:
     """Run one actor until it returns; the body of every actor's ``main``.
 
@@ -108,11 +108,11 @@ def run_actor(
         spec: Who it is.
         lifeline_fd: Ends with the supervisor.
         serve: The actor itself.
-        is_in_hurry: Its mailbox has a door, and it sends through those of others.
+        low_latency: Its mailbox has a stream socket, and it sends to those of others.
     """
     _log_as_json()
     config = msgspec.msgpack.decode(spec.config, type=AuroraConfig)
-    trio.run(_run, spec, config, lifeline_fd, serve, is_in_hurry)
+    trio.run(_run, spec, config, lifeline_fd, serve, low_latency)
 
 
 async def _run(
@@ -120,10 +120,10 @@ async def _run(
     config: AuroraConfig,
     lifeline_fd: int,
     serve: Serve,
-    is_in_hurry: bool,
+    low_latency: bool,
 ) -> None:
     channel = Mailbox.open(
-        spec.runtime_dir, spec.name, has_door=is_in_hurry, knocks=is_in_hurry
+        spec.runtime_dir, spec.name, has_stream=low_latency, uses_streams=low_latency
     )
     context = ActorContext(spec, config, channel)
     try:

@@ -77,7 +77,7 @@ def main(spec: ActorSpec, lifeline_fd: int) -> None:
     # Large batches are tens of thousands of small objects, none of them in a cycle:
     # walking them again and again cost a tenth of the time of a bulk insert.
     gc.set_threshold(100_000, 20, 50)
-    run_actor(spec, lifeline_fd, serve, is_in_hurry=True)
+    run_actor(spec, lifeline_fd, serve, low_latency=True)
 
 
 async def serve(context: ActorContext) -> None:
@@ -146,7 +146,7 @@ class StorageActor:
             self._batch_size = 1
         self._stopping = False
         self._followers: dict[str, _Follower] = {}
-        self._hurried: dict[str, _Follower] = {}
+        self._prompt_followers: dict[str, _Follower] = {}
         self._compacting: list[_Asker] = []
         self._wake = trio.Event()
         self._next_round = 0.0
@@ -253,7 +253,7 @@ class StorageActor:
 
     def _follow(self, asker: _Asker, request: AwaitChanges) -> None:
         """Remember who waits for changes; one request for each follower."""
-        waiting = self._hurried if request.times > 1 else self._followers
+        waiting = self._prompt_followers if request.times > 1 else self._followers
         waiting[asker.name] = _Follower(asker.request_id, request)
         if request.keep:
             self._engine.hold_changes(asker.name, request.after_lsn)
@@ -283,7 +283,7 @@ class StorageActor:
         self._channel.flush()
 
     def _wake_followers(self) -> None:
-        self._tell(self._hurried)
+        self._tell(self._prompt_followers)
         self._tell(self._followers)
 
     def _tell(self, followers: dict[str, _Follower]) -> None:
@@ -310,9 +310,9 @@ class StorageActor:
         for start in range(0, len(calls), size):
             begun = time.perf_counter()
             replies = self._engine.execute(calls[start : start + size])
-            if self._hurried:
+            if self._prompt_followers:
                 # The dispatcher is woken while the replies are still being made.
-                self._tell(self._hurried)
+                self._tell(self._prompt_followers)
                 self._channel.flush()
             seconds = time.perf_counter() - begun
             self._commit_times.record(seconds)
@@ -394,7 +394,7 @@ class StorageActor:
                 case ClientGone(client=client):
                     self._channel.forget(client)
                     self._followers.pop(client, None)
-                    self._hurried.pop(client, None)
+                    self._prompt_followers.pop(client, None)
                     self._engine.hold_changes(client, None)
                     self._engine.forget_client(client)
                     self._engine.jobs.lose_mailbox(client)

@@ -75,7 +75,7 @@ def main(spec: ActorSpec, lifeline_fd: int) -> None:
     """Run a worker; the entry point the supervisor starts."""
     # What handlers print goes to the tree's log, line by line.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a text file here
-    run_actor(spec, lifeline_fd, serve, is_in_hurry=True)
+    run_actor(spec, lifeline_fd, serve, low_latency=True)
 
 
 async def serve(context: ActorContext) -> None:

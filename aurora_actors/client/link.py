@@ -34,8 +34,8 @@ from aurora_actors.messages.supervision import (
     TreeStopping,
 )
 from aurora_actors.telemetry import RequestTrace
-from aurora_actors.transport.doors import Door, door_path, way_to
 from aurora_actors.transport.sockets import Inbox, Outlet, mailbox_path
+from aurora_actors.transport.streams import StreamInbox, outlet_to, stream_path
 
 __all__ = ["EXECUTOR", "Link"]
 
@@ -50,14 +50,14 @@ _live: weakref.WeakSet[Link] = weakref.WeakSet()
 class _Route:
     """The way to one actor, with what it could not take yet.
 
-    If the actor has a door there are two: nng takes large envelopes in while the actor
-    is busy, and all others go through the door. What is sent by one way could overtake
+    If the actor has a stream socket there are two: nng takes large envelopes in while the actor
+    is busy, and all others go through the stream. What is sent by one way could overtake
     what was sent by the other, so the way changes only when all of that was answered.
     """
 
     def __init__(self, runtime_dir: str, name: str) -> None:
         self.name = name
-        self.outlet = self._way = way_to(runtime_dir, name)
+        self.outlet = self._way = outlet_to(runtime_dir, name)
         self.backlog: deque[bytes] = deque()
         self.watched: tuple[int, int] | None = None
         self._mailbox = mailbox_path(runtime_dir, name)
@@ -128,7 +128,7 @@ class Link:
         self._stopping: Failure | None = None
         self._epoll = select.epoll()
         self._epoll.register(self._inbox.fd, select.EPOLLIN)
-        self._door = Door(door_path(attached.runtime_dir, name), self._epoll)
+        self._stream = StreamInbox(stream_path(attached.runtime_dir, name), self._epoll)
         self._epoll.register(connection.fd, select.EPOLLIN)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, select.EPOLLIN)
@@ -216,7 +216,7 @@ class Link:
             elif fd == supervisor:
                 self._take_notices()
             else:
-                for data in self._door.receive(fd):
+                for data in self._stream.receive(fd):
                     self.core.on_mail(data)
         if self.core.has_mail:
             self.flush()
@@ -310,7 +310,7 @@ class Link:
             _live.discard(self)
             self._connection.leave(within_s)
             self._inbox.close()
-            self._door.close()
+            self._stream.close()
             if self.core.trace is not None:
                 self.core.trace.close()
 
@@ -320,7 +320,7 @@ class Link:
             self._is_open = False
             self._epoll.close()
             os.close(self._bell)
-        self._door.close(unlink=False)
+        self._stream.close(unlink=False)
         self._connection.close()
         self.core = ClientProtocol(self.core.name)
         self.core.fail_all(

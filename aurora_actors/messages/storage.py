@@ -241,8 +241,8 @@ class AwaitChanges(Message, frozen=True, kw_only=True, tag="storage.await_change
         after_lsn: Up to where the follower knows the log.
         keep: Keep the changes after ``after_lsn`` for this follower, as far as the
             limits of the change log go.
-        times: Say it so many times, once for each commit. Who asks for more than once
-            is in a hurry, and told before the replies leave.
+        times: Say it so many times, once for each commit. Who asks for more than
+            once is told before the replies leave.
     """
 
     after_lsn: int

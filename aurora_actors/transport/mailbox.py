@@ -1,7 +1,7 @@
-"""An actor's mailbox over nng, for trio; with a door for what is in a hurry.
+"""An actor's mailbox over nng, for trio; with a Unix stream for what is urgent.
 
 Invariant: all that one mailbox sends to another goes the same way, by nng or by the
-other's door (see ``transport.doors``), until it is told to forget the other.
+other's stream socket (see ``transport.streams``), until it is told to forget the other.
 """
 
 from __future__ import annotations
@@ -21,8 +21,13 @@ from aurora_actors.messages.base import (
     encode_envelope,
 )
 from aurora_actors.transport.channel import Outbox
-from aurora_actors.transport.doors import Door, Knocker, door_path, way_to
 from aurora_actors.transport.sockets import Inbox, Outlet, mailbox_path
+from aurora_actors.transport.streams import (
+    StreamInbox,
+    StreamOutlet,
+    outlet_to,
+    stream_path,
+)
 
 __all__ = ["Mailbox"]
 
@@ -39,7 +44,7 @@ class _Peer(Outbox):
 
     __slots__ = ("closed", "envelopes", "outlet", "waiting")
 
-    def __init__(self, outlet: Outlet | Knocker) -> None:
+    def __init__(self, outlet: Outlet | StreamOutlet) -> None:
         super().__init__()
         self.outlet = outlet
         self.envelopes: list[bytes] = []
@@ -53,8 +58,8 @@ class Mailbox:
     Args:
         runtime_dir: The tree's runtime directory.
         name: Its name.
-        has_door: Others may send to it through a door.
-        knocks: It sends through the doors of those that have one.
+        has_stream: Others may send to it through a stream socket.
+        uses_streams: It sends to the stream sockets of those that have one.
     """
 
     def __init__(
@@ -62,19 +67,19 @@ class Mailbox:
         runtime_dir: str,
         name: str,
         *,
-        has_door: bool = False,
-        knocks: bool = False,
+        has_stream: bool = False,
+        uses_streams: bool = False,
     ) -> None:
         self.name = name
         self._runtime_dir = runtime_dir
-        self._knocks = knocks
+        self._uses_streams = uses_streams
         self._inbox = Inbox(mailbox_path(runtime_dir, name))
         self._fd = self._inbox.fd
-        self._door: Door | None = None
-        if has_door:
+        self._stream: StreamInbox | None = None
+        if has_stream:
             self._epoll = select.epoll()
             self._epoll.register(self._inbox.fd, select.EPOLLIN)
-            self._door = Door(door_path(runtime_dir, name), self._epoll)
+            self._stream = StreamInbox(stream_path(runtime_dir, name), self._epoll)
             self._fd = self._epoll.fileno()
         self._peers: dict[str, _Peer] = {}
         self._dirty: dict[str, _Peer] = {}
@@ -99,11 +104,11 @@ class Mailbox:
         runtime_dir: str,
         name: str,
         *,
-        has_door: bool = False,
-        knocks: bool = False,
+        has_stream: bool = False,
+        uses_streams: bool = False,
     ) -> Mailbox:
         """Bind the mailbox ``name`` in the tree's runtime directory."""
-        return cls(runtime_dir, name, has_door=has_door, knocks=knocks)
+        return cls(runtime_dir, name, has_stream=has_stream, uses_streams=uses_streams)
 
     # -------------------------------------------------------------- receiving
     async def receive(self) -> list[Mail]:
@@ -119,14 +124,14 @@ class Mailbox:
         return mails
 
     def _drain(self) -> list[Mail]:
-        if self._door is None:
+        if self._stream is None:
             return self._drain_inbox()
         mails: list[Mail] = []
         for fd, _ in self._epoll.poll(0):
             if fd == self._inbox.fd:
                 mails += self._drain_inbox()
                 continue
-            for data in self._door.receive(fd):
+            for data in self._stream.receive(fd):
                 self._take(data, mails)
         return mails
 
@@ -168,13 +173,13 @@ class Mailbox:
         """The peer, among those that have something to be sent."""
         peer = self._peers.get(to)
         if peer is None:
-            peer = self._peers[to] = _Peer(self._way_to(to))
+            peer = self._peers[to] = _Peer(self._outlet_to(to))
         self._dirty[to] = peer
         return peer
 
-    def _way_to(self, to: str) -> Outlet | Knocker:
-        if self._knocks:
-            return way_to(self._runtime_dir, to)
+    def _outlet_to(self, to: str) -> Outlet | StreamOutlet:
+        if self._uses_streams:
+            return outlet_to(self._runtime_dir, to)
         return Outlet(mailbox_path(self._runtime_dir, to))
 
     def flush(self) -> None:
@@ -259,7 +264,7 @@ class Mailbox:
         for to in list(self._peers):
             self.forget(to)
         trio.lowlevel.notify_closing(self._fd)
-        if self._door is not None:
+        if self._stream is not None:
             self._epoll.close()
-            self._door.close()
+            self._stream.close()
         self._inbox.close()

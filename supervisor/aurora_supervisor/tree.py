@@ -46,9 +46,9 @@ from aurora_actors.messages.supervision import (
     TreeStopping,
     ZygoteNotice,
 )
-from aurora_actors.transport.doors import door_path
 from aurora_actors.transport.mailbox import Mailbox
 from aurora_actors.transport.sockets import mailbox_path
+from aurora_actors.transport.streams import stream_path
 from aurora_supervisor.attach import AttachServer
 from aurora_supervisor.child import (
     Announce,
@@ -449,7 +449,7 @@ class Tree:
         self._tell_actors(ClientGone(client=name))
 
     def _remove_sockets(self, name: str) -> None:
-        for path_of in (mailbox_path, door_path):
+        for path_of in (mailbox_path, stream_path):
             Path(path_of(self._around.runtime_dir, name)).unlink(missing_ok=True)
 
     def clients_changed(self) -> None:

@@ -1,4 +1,4 @@
-"""Which way requests take to an actor that has a door, and that none overtakes another."""
+"""Which way requests take to an actor that has a stream socket, and that none overtakes another."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pytest
 from aurora_actors.client.link import Link
 from aurora_actors.messages.base import Letter, decode_envelope, encode_envelope
 from aurora_actors.messages.storage import InsertDocuments, Written
-from aurora_actors.transport.doors import Door, door_path
+from aurora_actors.transport.streams import StreamInbox, stream_path
 
 SMALL, LARGE = b"x", b"x" * 200_000
 REPLY = Written(lsn=1, synced=False, affected=1)
 
 
 class Sender:
-    """A link, and what has come through the door of its storage."""
+    """A link, and what has come through the stream socket of its storage."""
 
     def __init__(self, peer) -> None:
         self.peer = peer
         self.epoll = select.epoll()
-        self.door = Door(door_path(peer.runtime_dir, "storage"), self.epoll)
+        self.inbox = StreamInbox(stream_path(peer.runtime_dir, "storage"), self.epoll)
         self.link: Link = peer.link()
         self.numbers: list[int] = []
 
@@ -42,7 +42,7 @@ class Sender:
             events = self.epoll.poll(5)
             assert events
             for fd, _ in events:
-                for data in self.door.receive(fd):
+                for data in self.inbox.receive(fd):
                     letters = decode_envelope(data).letters
                     self.numbers += [letter.request_id for letter in letters]
             self.link.pump()
@@ -60,7 +60,7 @@ class Sender:
         self.link.shut()
         self.link.leave(0)
         self.epoll.close()
-        self.door.close()
+        self.inbox.close()
 
 
 @pytest.fixture

@@ -23,14 +23,14 @@ from aurora_actors.transport.sockets import Outlet, mailbox_path
 Opener = Callable[[str], Channel]
 
 
-@pytest.fixture(params=["nng", "doors", "memory"])
+@pytest.fixture(params=["nng", "streams", "memory"])
 def opener(request: pytest.FixtureRequest, runtime_dir: Path) -> Opener:
     if request.param == "memory":
         network = MemoryNetwork()
         return network.open
-    hurried = request.param == "doors"
+    streams = request.param == "streams"
     return lambda name: Mailbox.open(
-        str(runtime_dir), name, has_door=hurried, knocks=hurried
+        str(runtime_dir), name, has_stream=streams, uses_streams=streams
     )
 
 

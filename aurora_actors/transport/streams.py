@@ -1,14 +1,14 @@
-"""The door of a mailbox: Unix streams, for what has to arrive at once.
+"""Unix stream sockets beside nng, for what has to arrive at once.
 
 A message by nng wakes three threads of its receiver one after the other before the one
 that waits for it runs; through a stream the kernel wakes that one directly. Measured
 between two processes with a millisecond of rest in between: 250 µs there and back by
 nng, 80 by streams; without rest 137 and 20.
 
-A mailbox may have a door beside its nng socket: a listening socket at ``<name>.now``.
+A mailbox may have a stream socket beside its nng socket, which listens at ``<name>.uds``.
 Whoever finds one when it first sends there (``transport.mailbox``) uses it for all that
 it sends to that mailbox, so the order of its letters is kept. Neither end knows an event
-loop: a :class:`Door` puts its descriptors into its owner's epoll, a :class:`Knocker` has
+loop: a :class:`StreamInbox` puts its descriptors into its owner's epoll, a :class:`StreamOutlet` has
 one that is readable when there may be room.
 
 On the stream each message is preceded by its length, four bytes, big-endian. Where
@@ -28,7 +28,7 @@ from typing import Final
 from aurora_actors.errors import InternalError, LimitExceededError, UsageError
 from aurora_actors.transport.sockets import MAX_MESSAGE_BYTES, Outlet, mailbox_path
 
-__all__ = ["Door", "Knocker", "door_path", "way_to"]
+__all__ = ["StreamInbox", "StreamOutlet", "outlet_to", "stream_path"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,16 +40,16 @@ _BACKLOG: Final = 1024
 _KIND: Final = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 
 
-def door_path(runtime_dir: str, name: str) -> str:
-    """Where the door of the mailbox ``name`` is, if it has one.
+def stream_path(runtime_dir: str, name: str) -> str:
+    """Where the stream socket of the mailbox ``name`` is, if it has one.
 
     Raises:
         ConfigError: the path is longer than a Unix socket's may be.
     """
-    return mailbox_path(runtime_dir, name).removesuffix(".ipc") + ".now"
+    return mailbox_path(runtime_dir, name).removesuffix(".ipc") + ".uds"
 
 
-class _Visitor:
+class _Connection:
     """One connection, and the part of a message that has come of it."""
 
     __slots__ = ("rest", "socket")
@@ -83,18 +83,18 @@ def _length(data: bytes | bytearray, at: int) -> int:
     return int.from_bytes(data[at : at + _LENGTH_BYTES], "big")
 
 
-class Door:
+class StreamInbox:
     """The receiving end, bound to ``path``; a stale file there is replaced.
 
     Args:
-        path: See :func:`door_path`.
+        path: See :func:`stream_path`.
         epoll: Where it registers its descriptors, for reading.
     """
 
     def __init__(self, path: str, epoll: select.epoll) -> None:
         self.path = path
         self._epoll = epoll
-        self._visitors: dict[int, _Visitor] = {}
+        self._connections: dict[int, _Connection] = {}
         Path(path).unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, _KIND)
         try:
@@ -102,7 +102,7 @@ class Door:
             listener.listen(_BACKLOG)
         except OSError as exc:
             listener.close()
-            raise InternalError(f"cannot bind door {path}: {exc.strerror}") from exc
+            raise InternalError(f"cannot bind {path}: {exc.strerror}") from exc
         self._listener: socket.socket | None = listener
         self._spare = socket.socket(socket.AF_UNIX, _KIND)
         self._listening = listener.fileno()
@@ -111,37 +111,39 @@ class Door:
     def receive(self, fd: int) -> list[bytes]:
         """The messages that have come by ``fd``, which the epoll has named.
 
-        A descriptor that is not one of the door's gives nothing.
+        A descriptor that is not one of its own gives nothing.
         """
-        visitor = self._visitors.get(fd)
-        if visitor is None:
+        connection = self._connections.get(fd)
+        if connection is None:
             if fd == self._listening:
-                self._admit()
+                self._accept()
             return []
         try:
-            data = visitor.socket.recv(_READ_BYTES)
+            data = connection.socket.recv(_READ_BYTES)
             if len(data) == _READ_BYTES:
-                data += _rest_of(visitor.socket)
+                data += _rest_of(connection.socket)
         except BlockingIOError:
             return []
         except OSError:
             data = b""
-        found = visitor.take(data) if data else None
+        found = connection.take(data) if data else None
         if found is None:
             if data:
-                _log.warning("closed a door to somebody who speaks something else")
-            self._dismiss(fd)
+                _log.warning(
+                    "closed a connection to somebody who speaks something else"
+                )
+            self._drop(fd)
             return []
         return found
 
-    def _admit(self) -> None:
+    def _accept(self) -> None:
         if self._listener is None:
             return
         try:
             while True:
                 connected, _ = self._listener.accept()
                 connected.setblocking(False)
-                self._visitors[connected.fileno()] = _Visitor(connected)
+                self._connections[connected.fileno()] = _Connection(connected)
                 self._epoll.register(connected.fileno(), select.EPOLLIN)
         except BlockingIOError:
             pass
@@ -157,19 +159,19 @@ class Door:
         with suppress(OSError):
             self._spare = socket.socket(socket.AF_UNIX, _KIND)
 
-    def _dismiss(self, fd: int) -> None:
-        visitor = self._visitors.pop(fd)
+    def _drop(self, fd: int) -> None:
+        connection = self._connections.pop(fd)
         if not self._epoll.closed:
             self._epoll.unregister(fd)
-        visitor.socket.close()
+        connection.socket.close()
 
     def close(self, *, unlink: bool = True) -> None:
         """Close all sockets and remove the file, unless it is another process's."""
         listener, self._listener = self._listener, None
         if listener is None:
             return
-        for fd in list(self._visitors):
-            self._dismiss(fd)
+        for fd in list(self._connections):
+            self._drop(fd)
         listener.close()
         self._spare.close()
         if unlink:
@@ -185,8 +187,8 @@ def _rest_of(connected: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-class Knocker:
-    """The sending end to the door at ``path``, which may come and go.
+class StreamOutlet:
+    """The sending end of the stream socket at ``path``, which may come and go.
 
     Attributes:
         lines: Always 1: ``send_fd`` stays the same, whatever becomes of a connection.
@@ -240,7 +242,7 @@ class Knocker:
         return True
 
     def _connect(self) -> bool:
-        self._hang_up()
+        self._disconnect()
         sock = socket.socket(socket.AF_UNIX, _KIND)
         try:
             sock.connect(self.path)
@@ -273,7 +275,7 @@ class Knocker:
                 self._room.register(self._socket.fileno(), select.EPOLLOUT)
         return self._room.fileno()
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         sock, self._socket = self._socket, None
         if sock is not None:
             sock.close()
@@ -281,17 +283,17 @@ class Knocker:
     def close(self) -> None:
         """Close the connection; closing again does nothing."""
         self._closed = True
-        self._hang_up()
+        self._disconnect()
         room, self._room = self._room, None
         if room is not None:
             room.close()
 
 
-def way_to(runtime_dir: str, name: str) -> Outlet | Knocker:
-    """The way to a mailbox: its door if it has one now, else nng."""
-    path = door_path(runtime_dir, name)
+def outlet_to(runtime_dir: str, name: str) -> Outlet | StreamOutlet:
+    """The way to a mailbox: its stream socket if it has one now, else nng."""
+    path = stream_path(runtime_dir, name)
     return (
-        Knocker(path)
+        StreamOutlet(path)
         if Path(path).exists()
         else Outlet(mailbox_path(runtime_dir, name))
     )

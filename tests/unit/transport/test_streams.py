@@ -1,4 +1,4 @@
-"""Doors: what is sent arrives whole and in order, and nobody waits for the dead."""
+"""Streams: what is sent arrives whole and in order, and nobody waits for the dead."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ import trio
 
 from aurora_actors.errors import ConfigError, LimitExceededError, UsageError
 from aurora_actors.messages.storage import SyncLog
-from aurora_actors.transport.doors import Door, Knocker, door_path
 from aurora_actors.transport.mailbox import Mailbox
 from aurora_actors.transport.sockets import MAX_MESSAGE_BYTES
+from aurora_actors.transport.streams import StreamInbox, StreamOutlet, stream_path
 
 
 class Owner:
-    """A door and the epoll it registers with."""
+    """A receiving end and the epoll it registers with."""
 
     def __init__(self, path: str) -> None:
         self.epoll = select.epoll()
-        self.door = Door(path, self.epoll)
+        self.inbox = StreamInbox(path, self.epoll)
 
     def receive(self, wait_s: float = 5.0) -> list[bytes]:
         events = self.epoll.poll(wait_s)
-        return [data for fd, _ in events for data in self.door.receive(fd)]
+        return [data for fd, _ in events for data in self.inbox.receive(fd)]
 
     def receive_count(self, count: int) -> list[bytes]:
         found: list[bytes] = []
@@ -40,12 +40,12 @@ class Owner:
 
     def close(self) -> None:
         self.epoll.close()
-        self.door.close()
+        self.inbox.close()
 
 
 @pytest.fixture
 def path(runtime_dir: Path) -> str:
-    return door_path(str(runtime_dir), "box")
+    return stream_path(str(runtime_dir), "box")
 
 
 @pytest.fixture
@@ -56,14 +56,14 @@ def owner(path: str) -> Iterator[Owner]:
 
 
 @pytest.fixture
-def knocker(path: str) -> Iterator[Knocker]:
-    knocker = Knocker(path)
-    yield knocker
-    knocker.close()
+def outlet(path: str) -> Iterator[StreamOutlet]:
+    outlet = StreamOutlet(path)
+    yield outlet
+    outlet.close()
 
 
 def test_messages_of_all_sizes_arrive_whole_and_in_order(
-    owner: Owner, knocker: Knocker
+    owner: Owner, outlet: StreamOutlet
 ) -> None:
     rng = random.Random(7)
     sizes = [0, 1, 3, 4, 5, 65_531, 65_532, 65_533, 1 << 20, 3 << 20]
@@ -71,7 +71,7 @@ def test_messages_of_all_sizes_arrive_whole_and_in_order(
     sent += [os.urandom(size) for size in sizes]
     got: list[bytes] = []
     for data in sent:
-        while not knocker.send_nowait(data):
+        while not outlet.send_nowait(data):
             got += owner.receive()
     while len(got) < len(sent):
         got += owner.receive()
@@ -79,32 +79,32 @@ def test_messages_of_all_sizes_arrive_whole_and_in_order(
 
 
 def test_who_waits_for_room_is_woken_when_there_is_some(
-    owner: Owner, knocker: Knocker
+    owner: Owner, outlet: StreamOutlet
 ) -> None:
     sent = 0
-    while knocker.send_nowait(large := b"x" * 50_000):
+    while outlet.send_nowait(large := b"x" * 50_000):
         sent += 1
     assert sent > 0
-    assert not select.select([knocker.send_fd], [], [], 0)[0]
+    assert not select.select([outlet.send_fd], [], [], 0)[0]
     assert len(owner.receive_count(sent)) == sent
-    while not knocker.send_nowait(large):
+    while not outlet.send_nowait(large):
         owner.receive()
-        assert select.select([knocker.send_fd], [], [], 5)[0]
+        assert select.select([outlet.send_fd], [], [], 5)[0]
 
 
 def test_who_waits_for_room_is_woken_when_the_receiver_is_gone(
-    path: str, knocker: Knocker
+    path: str, outlet: StreamOutlet
 ) -> None:
     first = Owner(path)
-    while knocker.send_nowait(large := b"x" * 50_000):
+    while outlet.send_nowait(large := b"x" * 50_000):
         pass
-    assert not select.select([knocker.send_fd], [], [], 0)[0]
+    assert not select.select([outlet.send_fd], [], [], 0)[0]
     first.receive()
     first.close()
-    assert select.select([knocker.send_fd], [], [], 5)[0]
+    assert select.select([outlet.send_fd], [], [], 5)[0]
     second = Owner(path)
     try:
-        while not knocker.send_nowait(large):
+        while not outlet.send_nowait(large):
             pass  # from its beginning, to whoever listens now
         assert second.receive_count(1) == [large]
     finally:
@@ -112,35 +112,35 @@ def test_who_waits_for_room_is_woken_when_the_receiver_is_gone(
 
 
 def test_what_is_sent_to_nobody_is_dropped_and_the_next_receiver_is_found(
-    path: str, knocker: Knocker
+    path: str, outlet: StreamOutlet
 ) -> None:
-    assert knocker.send_nowait(b"nobody hears this")
+    assert outlet.send_nowait(b"nobody hears this")
     for number in range(5):
         owner = Owner(path)
         try:
             data = str(number).encode()
-            assert knocker.send_nowait(data)
+            assert outlet.send_nowait(data)
             assert owner.receive_count(1) == [data]
         finally:
             owner.close()
-        assert knocker.send_nowait(b"nor this")
+        assert outlet.send_nowait(b"nor this")
     assert not Path(path).exists()
 
 
-def test_a_stale_file_is_replaced(path: str, knocker: Knocker) -> None:
+def test_a_stale_file_is_replaced(path: str, outlet: StreamOutlet) -> None:
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(path)
     dead.close()
     owner = Owner(path)
     try:
-        assert knocker.send_nowait(b"hello")
+        assert outlet.send_nowait(b"hello")
         assert owner.receive_count(1) == [b"hello"]
     finally:
         owner.close()
 
 
 def test_who_speaks_something_else_is_shown_the_door(
-    path: str, owner: Owner, knocker: Knocker
+    path: str, owner: Owner, outlet: StreamOutlet
 ) -> None:
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.connect(path)
@@ -149,57 +149,57 @@ def test_who_speaks_something_else_is_shown_the_door(
             assert not found
         stranger.settimeout(5)
         assert stranger.recv(1) == b""
-    assert knocker.send_nowait(b"still here")
+    assert outlet.send_nowait(b"still here")
     assert owner.receive_count(1) == [b"still here"]
 
 
-def test_without_a_free_descriptor_who_knocks_is_turned_away(
+def test_without_a_free_descriptor_who_connects_is_turned_away(
     path: str, owner: Owner
 ) -> None:
-    knockers = [Knocker(path) for _ in range(3)]
-    for knocker in knockers:
-        assert knocker.send_nowait(b"hello")
+    outlets = [StreamOutlet(path) for _ in range(3)]
+    for outlet in outlets:
+        assert outlet.send_nowait(b"hello")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket(socket.AF_UNIX) as lowest_free:
         lowest = lowest_free.fileno()
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
     try:
-        for _ in knockers:
+        for _ in outlets:
             assert owner.receive() == []
         assert not owner.epoll.poll(0)  # nothing wakes us again and again
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    for knocker in knockers:
-        assert knocker.send_nowait(b"again")
+    for outlet in outlets:
+        assert outlet.send_nowait(b"again")
         assert owner.receive_count(1) == [b"again"]
-        knocker.close()
+        outlet.close()
 
 
 def test_limits_and_closed_ends(path: str, runtime_dir: Path, owner: Owner) -> None:
-    knocker = Knocker(path)
+    outlet = StreamOutlet(path)
     with pytest.raises(LimitExceededError, match="smaller chunks"):
-        knocker.send_nowait(bytes(MAX_MESSAGE_BYTES + 1))
-    knocker.close()
-    knocker.close()
+        outlet.send_nowait(bytes(MAX_MESSAGE_BYTES + 1))
+    outlet.close()
+    outlet.close()
     with pytest.raises(UsageError, match="closed"):
-        knocker.send_nowait(b"late")
-    owner.door.close()
-    owner.door.close()
+        outlet.send_nowait(b"late")
+    owner.inbox.close()
+    owner.inbox.close()
     with pytest.raises(ConfigError, match="longer than"):
-        door_path(f"{runtime_dir}/{'x' * 100}", "box")
+        stream_path(f"{runtime_dir}/{'x' * 100}", "box")
 
 
 async def test_letters_take_the_door_where_there_is_one(runtime_dir: Path) -> None:
     directory = str(runtime_dir)
     plain = Mailbox.open(directory, "plain")
-    hurried = Mailbox.open(directory, "hurried", has_door=True, knocks=True)
-    friend = Mailbox.open(directory, "friend", has_door=True, knocks=True)
-    boxes = (plain, hurried, friend)
+    streaming = Mailbox.open(directory, "streaming", has_stream=True, uses_streams=True)
+    friend = Mailbox.open(directory, "friend", has_stream=True, uses_streams=True)
+    boxes = (plain, streaming, friend)
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             for box in boxes:
                 nursery.start_soon(box.run)
-            await _exchange(plain, hurried, friend)
+            await _exchange(plain, streaming, friend)
             nursery.cancel_scope.cancel()
     for box in boxes:
         box.close()
@@ -210,12 +210,12 @@ def files_in(directory: Path) -> list[Path]:
     return list(directory.iterdir())
 
 
-async def _exchange(plain: Mailbox, hurried: Mailbox, friend: Mailbox) -> None:
+async def _exchange(plain: Mailbox, streaming: Mailbox, friend: Mailbox) -> None:
     for number in range(1, 50):
-        hurried.post("friend", number, SyncLog())  # by its door
-        hurried.post("plain", number, SyncLog())  # it has none
-        plain.post("friend", number, SyncLog())  # it does not knock
-    for box, senders in ((friend, ("hurried", "plain")), (plain, ("hurried",))):
+        streaming.post("friend", number, SyncLog())  # by its stream
+        streaming.post("plain", number, SyncLog())  # it has none
+        plain.post("friend", number, SyncLog())  # it uses no streams
+    for box, senders in ((friend, ("streaming", "plain")), (plain, ("streaming",))):
         found: dict[str, list[int]] = {name: [] for name in senders}
         while any(len(numbers) < 49 for numbers in found.values()):
             for mail in await box.receive():
