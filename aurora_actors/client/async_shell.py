@@ -24,6 +24,7 @@ from aurora_actors.client.requests import (
     Reply,
     ResultStream,
     Streamed,
+    deadline,
 )
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.query import ResultChunk
@@ -56,7 +57,7 @@ class AsyncShell:
         self._driver.start()
 
     def _deadline(self, timeout: float | None) -> float:
-        return self._driver.now() + (self._timeout_s if timeout is None else timeout)
+        return deadline(self._driver.now(), self._timeout_s, timeout)
 
     async def call(
         self,
@@ -69,8 +70,8 @@ class AsyncShell:
         if self._raise_if_cancelled is not None:
             await self._raise_if_cancelled()
         driver = self._driver
-        deadline = driver.now() + (self._timeout_s if timeout is None else timeout)
-        call = self._link.core.submit(destination, message, deadline, size)
+        until = deadline(driver.now(), self._timeout_s, timeout)
+        call = self._link.core.submit(destination, message, until, size)
         try:
             rest = driver.send()
             if rest is not None:

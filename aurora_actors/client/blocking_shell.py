@@ -20,11 +20,13 @@ from aurora_actors.client.protocol import ClientProtocol
 from aurora_actors.client.receipts import noted
 from aurora_actors.client.requests import (
     NO_DEADLINE,
+    NO_TIME,
     Call,
     Pending,
     Reply,
     ResultStream,
     Streamed,
+    deadline,
 )
 from aurora_actors.messages.base import Message
 from aurora_actors.messages.query import ResultChunk
@@ -62,7 +64,7 @@ class BlockingShell:
         _live.add(self)
 
     def _deadline(self, timeout: float | None) -> float:
-        return time.monotonic() + (self._timeout_s if timeout is None else timeout)
+        return deadline(time.monotonic(), self._timeout_s, timeout)
 
     async def breathe(self) -> None:
         """Nothing to do: threads take turns by themselves."""
@@ -241,7 +243,7 @@ class BlockingShell:
 
     def _must_wait(self, pending: Pending) -> bool:
         with self._lock:
-            if not pending.has_news and time.monotonic() >= pending.deadline:
+            if pending.deadline == NO_TIME and not pending.has_news:
                 self._expire()  # however soon the answer would have been here
             self._is_waiting = not pending.has_news
             return self._is_waiting

@@ -23,7 +23,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aurora_actors.client.line import Line
-from aurora_actors.client.requests import NO_DEADLINE, Pending
+from aurora_actors.client.requests import NO_DEADLINE, NO_TIME, Pending
 
 if TYPE_CHECKING:
     import trio
@@ -156,6 +156,7 @@ class TrioDriver:
     def _expire(self) -> None:
         self._is_due = False
         self._link.core.expire(self._trio.current_time())
+        self._link.flush()  # the executor of a stream is told, too
         self._set_alarm()
 
     def _ring(self) -> None:
@@ -199,6 +200,9 @@ class TrioDriver:
 
     async def wait(self, pending: Pending) -> None:
         """Return when ``pending`` has news; a cancellation is raised."""
+        if pending.deadline == NO_TIME and not pending.has_news:
+            self._expire()  # however soon the answer would have been here
+            self.deliver()
         self._set_alarm()
         while not pending.has_news:
             if self._leader is None:
@@ -324,6 +328,8 @@ class AsyncioDriver:
 
     async def wait(self, pending: Pending) -> None:
         """Return when ``pending`` has news; a cancellation is raised."""
+        if pending.deadline == NO_TIME and not pending.has_news:
+            self._on_expiry()  # however soon the answer would have been here
         while not pending.has_news:
             self._arm()
             future = self._loop.create_future()
@@ -347,7 +353,9 @@ class AsyncioDriver:
         self._timer = self._loop.call_at(expiry, self._on_expiry)
 
     def _on_expiry(self) -> None:
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._link.core.expire(self._loop.time())
         self._link.flush()
         self.deliver()

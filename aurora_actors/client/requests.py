@@ -58,11 +58,13 @@ from aurora_actors.messages.supervision import Done, ReadStatus, TreeStatus
 
 __all__ = [
     "NO_DEADLINE",
+    "NO_TIME",
     "Call",
     "Pending",
     "Reply",
     "ResultStream",
     "Streamed",
+    "deadline",
     "is_repeatable",
 ]
 
@@ -99,6 +101,17 @@ Streamed: TypeAlias = RunQuery | ExecuteAql
 """What is answered by chunks."""
 
 NO_DEADLINE: Final = float("inf")
+
+NO_TIME: Final = -NO_DEADLINE
+"""The deadline of what has failed before it is asked, however soon its answer comes."""
+
+
+def deadline(now: float, usual_s: float, timeout_s: float | None) -> float:
+    """When a call that begins now has to be answered; ``None`` takes the usual time."""
+    if timeout_s is None:
+        return now + usual_s
+    return now + timeout_s if timeout_s > 0 else NO_TIME
+
 
 _REPEATABLE: Final = (
     AwaitIndexed
