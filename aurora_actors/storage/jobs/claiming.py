@@ -39,7 +39,8 @@ __all__ = ["Claiming", "Given", "ready_lanes"]
 _log = logging.getLogger(__name__)
 _MAX_AT_ONCE: Final = 4_096
 
-Head: TypeAlias = tuple[int, bytes, Lane, Iterator[bytes]]
+Rank: TypeAlias = tuple[int, int]
+Head: TypeAlias = tuple[Rank, bytes, Lane, Iterator[bytes]]
 
 
 class Candidate(NamedTuple):
@@ -248,14 +249,18 @@ class Claiming:
                     heads.append((rank, key, about, keys))
         return heads
 
-    def _rank(self, key: bytes, about: Lane) -> int | None:
-        """Where a job stands in the order; ``None`` when it is not due."""
+    def _rank(self, key: bytes, about: Lane) -> Rank | None:
+        """Where a job stands in the order; ``None`` when it is not due.
+
+        Of those that are due at the same moment the one that was enqueued first is
+        first, whichever queue it is in.
+        """
         due = int.from_bytes(key[-16:-8], "big")
         if about.scheduled and due > self._micros:
             if self._due is None or due < self._due:
                 self._due = due
             return None
-        return due - about.priority * self._ageing
+        return due - about.priority * self._ageing, row_of_key(key)
 
     # -------------------------------------------------------------- starting
     def _load(self, key: bytes) -> Candidate | None:

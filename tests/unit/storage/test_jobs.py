@@ -56,6 +56,13 @@ def test_a_priority_is_a_head_start_of_so_many_seconds(desk: JobDesk):
     assert desk.take("w", 3) == ["critical", "low", "normal"]
 
 
+def test_who_came_first_in_the_same_moment_is_first_in_whatever_queue(desk: JobDesk):
+    for number, queue in enumerate("cabca"):
+        desk.put(f"{number}", queue=queue)
+    assert desk.take("w", 2) == ["0", "1"]
+    assert desk.take("w", 3) == ["2", "3", "4"]
+
+
 def test_what_is_due_later_comes_when_it_is_due(desk: JobDesk):
     desk.put("later", delay_s=60.0, priority=3)
     desk.put("now", priority=0)
