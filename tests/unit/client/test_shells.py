@@ -439,3 +439,18 @@ def test_applications_that_attach_one_after_the_other_prefer_different_executors
         for link in links:
             link.shut()
             link.leave(5)
+
+
+def test_a_call_without_time_fails_though_its_answer_is_there(run_async, peer):
+    peer.answer = written
+    link = peer.link()
+
+    async def test(shell):
+        await shell.call("storage", DELETE, 5.0)
+        call = shell.submit("storage", DELETE, 0.0)
+        assert select.select([link.fd], [], [], 5)[0]
+        with pytest.raises(TimeoutError_):
+            await shell.result(call)
+        assert (await shell.call("storage", DELETE, 5.0)).lsn == 3
+
+    run_async(test, link)
