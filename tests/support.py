@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import psutil
 T = TypeVar("T")
 
 DEADLINE_S = 30.0
+_NOBODY = 65534
 
 
 class Figures:
@@ -50,6 +52,26 @@ def wait_until(
         if time.monotonic() > end:
             raise AssertionError(f"not within {deadline_s:g} s: {what}")
         time.sleep(0.005)
+
+
+@contextmanager
+def a_locked_directory() -> Iterator[Path]:
+    """A directory that may not be written, by somebody who is not allowed everything.
+
+    Root becomes another user for the time, in this process.
+    """
+    with tempfile.TemporaryDirectory(prefix="aurora-locked-") as made:
+        outer, locked = Path(made), Path(made) / "locked"
+        outer.chmod(0o711)
+        locked.mkdir(0o555)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.setresuid(_NOBODY, _NOBODY, 0)
+        try:
+            yield locked
+        finally:
+            if is_root:
+                os.setresuid(0, 0, 0)
 
 
 def tree_processes(db_path: Path) -> list[psutil.Process]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from support import no_process_left, tree_processes, wait_until
+from support import a_locked_directory, no_process_left, tree_processes, wait_until
 
 from aurora_actors import (
     AuroraConfig,
@@ -318,11 +318,9 @@ def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
     assert file.read_text() == "x"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_unwritable_directory_is_refused(tmp_path: Path) -> None:
-    directory = tmp_path / "locked"
-    directory.mkdir(mode=0o500)
-    refuse_to_open(directory / "x.db", "Permission denied")
+def test_an_unwritable_directory_is_refused() -> None:
+    with a_locked_directory() as directory:
+        refuse_to_open(directory / "x.db", "Permission denied")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from support import a_locked_directory
 
 from aurora_actors.errors import ConfigError
 from aurora_actors.location import (
@@ -47,11 +48,11 @@ def test_a_place_where_nothing_can_be_made_is_refused():
         prepare_directory(Path("/proc/my.db"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_that_may_not_be_written_is_refused(tmp_path: Path):
-    path = tmp_path / "my.db"
-    path.mkdir(0o500)
-    with pytest.raises(ConfigError, match="may not be written"):
+def test_a_directory_that_may_not_be_written_is_refused():
+    with (
+        a_locked_directory() as path,
+        pytest.raises(ConfigError, match="may not be written"),
+    ):
         prepare_directory(path)
 
 
