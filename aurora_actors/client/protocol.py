@@ -19,6 +19,11 @@ Invariants:
   retriable error.
 * What is queued for one destination leaves in one envelope, up to 8 MiB of it.
 * The floor of an envelope is the lowest number that may still be sent again.
+
+It is longer than other modules because these hold for all requests together: calls and
+streams share the numbers, the deadlines and the repeats. What is only about live queries
+is in :mod:`aurora_actors.client.live`, what is asked for in
+:mod:`aurora_actors.client.requests`.
 """
 
 from __future__ import annotations
