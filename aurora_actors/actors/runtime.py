@@ -122,7 +122,7 @@ async def _run(
     serve: Serve,
     low_latency: bool,
 ) -> None:
-    channel = Mailbox.open(
+    channel = Mailbox(
         spec.runtime_dir, spec.name, has_stream=low_latency, uses_streams=low_latency
     )
     context = ActorContext(spec, config, channel)

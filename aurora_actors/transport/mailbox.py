@@ -98,18 +98,6 @@ class Mailbox:
             0,
         )
 
-    @classmethod
-    def open(
-        cls,
-        runtime_dir: str,
-        name: str,
-        *,
-        has_stream: bool = False,
-        uses_streams: bool = False,
-    ) -> Mailbox:
-        """Bind the mailbox ``name`` in the tree's runtime directory."""
-        return cls(runtime_dir, name, has_stream=has_stream, uses_streams=uses_streams)
-
     # -------------------------------------------------------------- receiving
     async def receive(self) -> list[Mail]:
         """Wait for mail and return all that is there, oldest first; never empty."""
@@ -161,15 +149,15 @@ class Mailbox:
     # -------------------------------------------------------------- sending
     def queue(self, to: str, request_id: int, body: Message) -> None:
         """Add a letter for the mailbox ``to``; it leaves with the next flush."""
-        peer = self._dirty.get(to) or self._soil(to)
+        peer = self._dirty.get(to) or self._dirty_peer(to)
         if dropped := peer.add((request_id, body)):
             self._counts["dropped"] += dropped
 
     def queue_all(self, to: str, letters: Sequence[tuple[int, Message]]) -> None:
         """Add letters for the mailbox ``to``: request ids and bodies."""
-        self._counts["dropped"] += self._soil(to).add_all(letters)
+        self._counts["dropped"] += self._dirty_peer(to).add_all(letters)
 
-    def _soil(self, to: str) -> _Peer:
+    def _dirty_peer(self, to: str) -> _Peer:
         """The peer, among those that have something to be sent."""
         peer = self._peers.get(to)
         if peer is None:

@@ -8,8 +8,8 @@ nng, 80 by streams; without rest 137 and 20.
 A mailbox may have a stream socket beside its nng socket, which listens at ``<name>.uds``.
 Whoever finds one when it first sends there (``transport.mailbox``) uses it for all that
 it sends to that mailbox, so the order of its letters is kept. Neither end knows an event
-loop: a :class:`StreamInbox` puts its descriptors into its owner's epoll, a :class:`StreamOutlet` has
-one that is readable when there may be room.
+loop: a :class:`StreamInbox` puts its descriptors into its owner's epoll, a
+:class:`StreamOutlet` has one that is readable when there may be room.
 
 On the stream each message is preceded by its length, four bytes, big-endian. Where
 nobody listens any more a message is dropped: it is lost like one that sat in the buffers

@@ -126,7 +126,7 @@ class Tree:
         ``publish`` is called when applications can connect, before actors start.
         """
         around = self._around
-        self._mailbox = Mailbox.open(around.runtime_dir, _NAME)
+        self._mailbox = Mailbox(around.runtime_dir, _NAME)
         self._server = AttachServer(f"{around.runtime_dir}/{ATTACH_SOCKET}", self)
         publish()
         try:

@@ -29,7 +29,7 @@ def opener(request: pytest.FixtureRequest, runtime_dir: Path) -> Opener:
         network = MemoryNetwork()
         return network.open
     streams = request.param == "streams"
-    return lambda name: Mailbox.open(
+    return lambda name: Mailbox(
         str(runtime_dir), name, has_stream=streams, uses_streams=streams
     )
 
@@ -125,9 +125,9 @@ async def test_what_waits_for_one_receiver_is_bounded() -> None:
 async def test_garbage_is_counted_and_harms_nothing(
     runtime_dir: Path, garbage: bytes
 ) -> None:
-    box = Mailbox.open(str(runtime_dir), "box")
+    box = Mailbox(str(runtime_dir), "box")
     stranger = Outlet(mailbox_path(str(runtime_dir), "box"))
-    friend = Mailbox.open(str(runtime_dir), "friend")
+    friend = Mailbox(str(runtime_dir), "friend")
     async with running(box, friend):
         while not stranger.send_nowait(garbage):
             await trio.lowlevel.wait_readable(stranger.send_fd)
@@ -144,8 +144,8 @@ async def test_garbage_is_counted_and_harms_nothing(
 
 
 async def test_a_large_turn_is_split_into_envelopes(runtime_dir: Path) -> None:
-    a = Mailbox.open(str(runtime_dir), "a")
-    b = Mailbox.open(str(runtime_dir), "b")
+    a = Mailbox(str(runtime_dir), "a")
+    b = Mailbox(str(runtime_dir), "b")
     async with running(a, b):
         for number in range(12):
             a.queue("b", number, Failure(code="x", message="y" * (4 << 20)))

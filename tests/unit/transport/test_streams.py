@@ -191,9 +191,9 @@ def test_limits_and_closed_ends(path: str, runtime_dir: Path, owner: Owner) -> N
 
 async def test_letters_take_the_door_where_there_is_one(runtime_dir: Path) -> None:
     directory = str(runtime_dir)
-    plain = Mailbox.open(directory, "plain")
-    streaming = Mailbox.open(directory, "streaming", has_stream=True, uses_streams=True)
-    friend = Mailbox.open(directory, "friend", has_stream=True, uses_streams=True)
+    plain = Mailbox(directory, "plain")
+    streaming = Mailbox(directory, "streaming", has_stream=True, uses_streams=True)
+    friend = Mailbox(directory, "friend", has_stream=True, uses_streams=True)
     boxes = (plain, streaming, friend)
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
