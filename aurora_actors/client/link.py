@@ -50,9 +50,10 @@ _live: weakref.WeakSet[Link] = weakref.WeakSet()
 class _Route:
     """The way to one actor, with what it could not take yet.
 
-    If the actor has a stream socket there are two: nng takes large envelopes in while the actor
-    is busy, and all others go through the stream. What is sent by one way could overtake
-    what was sent by the other, so the way changes only when all of that was answered.
+    If the actor has a stream socket there are two: nng takes large envelopes in while the
+    actor is busy, and all others go through the stream. What is sent by one way could
+    overtake what was sent by the other, so the way changes only when all of that was
+    answered.
     """
 
     def __init__(self, runtime_dir: str, name: str) -> None:
