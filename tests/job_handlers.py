@@ -69,6 +69,16 @@ def mark(context: JobContext, folder: str) -> int:
     return context.attempt
 
 
+@job("hold")
+def hold(context: JobContext, folder: str) -> int:
+    """Say which process has the job, and wait until the test lets go."""
+    there = Path(folder)
+    (there / f"{context.job_id}.{context.attempt}").write_text(str(os.getpid()))
+    while not (there / "go").exists():
+        threading.Event().wait(0.01)
+    return context.attempt
+
+
 @job("fail")
 async def fail(_context: JobContext, message: str = "no good") -> None:
     """Raise."""

@@ -14,10 +14,13 @@ pytestmark = pytest.mark.processes
 
 
 def lines_of(directory):
-    """All lines of an audit log, its older files first."""
+    """All whole lines of an audit log, its older files first.
+
+    What follows the last line's end is a line that is being written.
+    """
     files = [*sorted(directory.glob("audit.*.jsonl")), directory / "audit.jsonl"]
     texts = [file.read_text() for file in files if file.exists()]
-    return [json.loads(line) for text in texts for line in text.splitlines()]
+    return [json.loads(line) for text in texts for line in text.split("\n")[:-1]]
 
 
 def recorded_up_to(db, directory, lsn):

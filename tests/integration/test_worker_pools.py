@@ -139,21 +139,31 @@ async def test_handlers_may_take_their_time_to_import(db: Aurora, tmp_path: Path
     await db.stop_pool("slow")
 
 
-async def test_jobs_return_at_once_when_their_process_is_killed(db: Aurora):
+async def test_jobs_return_at_once_when_their_process_is_killed(
+    db: Aurora, tmp_path: Path
+):
     await db.start_pool(
         "kill", handlers=job_handlers, queues=["kill"], processes=2, lease_s=3600
     )
-    job = Job("sleep", {"seconds": 0.4}, max_retries=5).with_queue("kill")
+    job = Job("hold", {"folder": str(tmp_path)}, max_retries=5).with_queue("kill")
     ids = await db.enqueue_jobs([job] * 6)
-    while (await db.job_stats()).queues["kill"].running < 6:
+    first = [tmp_path / f"{job_id}.1" for job_id in ids]
+    # Each is written in two steps: made, then filled.
+    while not all(file.exists() and file.read_text() for file in first):
         await trio.sleep(0.01)
-    os.kill((await members(db, "kill"))[0].pid, signal.SIGKILL)
+    holders = {id_: int(file.read_text()) for id_, file in zip(ids, first, strict=True)}
+    victim = holders[ids[0]]
+    os.kill(victim, signal.SIGKILL)
+    lost = {id_ for id_, holder in holders.items() if holder == victim}
+    while not all((tmp_path / f"{id_}.2").exists() for id_ in lost):
+        await trio.sleep(0.01)
+    (tmp_path / "go").touch()
     for job_id in ids:
-        assert await db.wait_job(job_id) == "slept"
+        assert await db.wait_job(job_id) == (2 if job_id in lost else 1)
     jobs = await db.list_jobs(queue="kill")
-    lost = [job for job in jobs if job.attempt > 1]
-    assert lost
-    assert all("SIGKILL" in job.errors[0].message for job in lost)
+    again = {job.id: job for job in jobs if job.attempt > 1}
+    assert again.keys() == lost
+    assert all("SIGKILL" in job.errors[0].message for job in again.values())
     await db.stop_pool("kill")
 
 
