@@ -56,7 +56,7 @@ class Sharing:
         channel: The way to the others.
         helpers: The mailboxes of the others.
         reader: Has the open column files.
-        running: How many queries this executor has under way.
+        running: How many queries this executor has under way in tasks.
     """
 
     def __init__(
@@ -84,16 +84,17 @@ class Sharing:
         return name in self._helpers
 
     # -------------------------------------------------------------- giving
-    async def share(self, aggregation: Aggregation) -> None:
-        """Have helpers do parts of an aggregation, if it is large; then steps are left.
+    def parted(self, aggregation: Aggregation) -> list[AggregateSegments]:
+        """What helpers are to do of an aggregation that begins; often nothing.
 
-        Where several queries run anyway, all executors have enough to do.
+        Where other queries run anyway, all executors have enough to do.
         """
-        if self._running() > 1:
-            return
-        requests = aggregation.shares(len(self._helpers))
-        if not requests:
-            return
+        return [] if self._running() else aggregation.shares(len(self._helpers))
+
+    async def share(
+        self, aggregation: Aggregation, requests: Sequence[AggregateSegments]
+    ) -> None:
+        """Have helpers do what was given away, and our part; then steps are left."""
         given = [
             self._ask(helper, request)
             for helper, request in zip(self._helpers, requests, strict=False)

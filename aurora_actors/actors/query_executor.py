@@ -1,8 +1,8 @@
 """A query executor: one of N processes that run queries over snapshots.
 
-It owns no data. Each query runs in a task of its own on one snapshot, in steps of a
-few milliseconds between which the others have their turn, and sends its result in
-chunks as the asker grants credit. ``update`` and ``delete`` by query find their rows
+It owns no data. Each query runs on one snapshot, in steps of a few milliseconds between
+which the others have their turn, and sends its result in chunks as the asker grants
+credit; what its first turn leaves over is done in a task. ``update`` and ``delete`` by query find their rows
 here and are carried out by storage, whose outcome is passed on to the asker.
 
 Invariants:
@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 
 import msgspec
 import trio
 
 from aurora_actors.actors.executor_aql import AqlRunner
+from aurora_actors.actors.executor_queries import TURN_S, Query, begin_execution
 from aurora_actors.actors.executor_sharing import Sharing
 from aurora_actors.actors.executor_timing import Timer, Timings
 from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
@@ -42,7 +44,6 @@ from aurora_actors.messages.query import (
     ExplainReply,
     GrantCredit,
     ResultChunk,
-    ResultMode,
     RunQuery,
     decode_query_request,
 )
@@ -60,21 +61,12 @@ from aurora_actors.messages.supervision import (
     ClientGone,
     ShutDown,
 )
-from aurora_actors.query.aggregate import (
-    Aggregation,
-    run_aggregate,
-    run_count,
-)
+from aurora_actors.query.aggregate import Aggregation
 from aurora_actors.query.cache import DocumentCache
-from aurora_actors.query.choose import Aids
-from aurora_actors.query.execute import (
-    Execution,
-    matching_rows,
-    run_query,
-)
+from aurora_actors.query.execute import matching_rows
 from aurora_actors.query.indexed import IndexedReader
 from aurora_actors.query.plan import encode_plan
-from aurora_actors.storage.reader import DataReader, Snapshot
+from aurora_actors.storage.reader import DataReader
 
 __all__ = ["main"]
 
@@ -108,11 +100,11 @@ async def serve(context: ActorContext) -> None:
 
 
 class _Running:
-    """A query under way: its credit and the scope that ends it."""
+    """A request under way in a task: its credit and the scope that ends it."""
 
-    def __init__(self, credit: int) -> None:
-        self.scope = trio.CancelScope()
-        self.timer = Timer()
+    def __init__(self, credit: int, timer: Timer, deadline: float) -> None:
+        self.scope = trio.CancelScope(deadline=deadline)
+        self.timer = timer
         self._credit = credit
         self._granted = trio.Event()
 
@@ -171,6 +163,7 @@ class ExecutorActor:
         # Storage remembers by number what an earlier run of this actor has asked.
         self._last_statement = time.time_ns() // 1000
         self._stopping = False
+        self._turn_ends = 0.0
         self._counts = dict.fromkeys(("queries", "statements", "chunks", "failures"), 0)
         self._nursery: trio.Nursery
         context.statistics = self.statistics
@@ -190,7 +183,9 @@ class ExecutorActor:
         """Serve the mailbox until the supervisor says to shut down."""
         async with trio.open_nursery() as self._nursery:
             while not self._stopping:
-                for mail in await self._channel.receive():
+                mails = await self._channel.receive()
+                self._turn_ends = trio.current_time() + TURN_S
+                for mail in mails:
                     self._take(mail)
                 self._channel.flush()
             self._nursery.cancel_scope.cancel()
@@ -258,21 +253,61 @@ class ExecutorActor:
     def _start(self, key: _Key, request: _Request) -> None:
         if key in self._running:
             return
+        timer, query, now = Timer(), None, trio.current_time()
+        if (
+            isinstance(request, RunQuery)
+            and request.deadline_s > 0
+            and now < self._turn_ends
+        ):
+            query = self._begin(key, request, timer)
+            if query is None:
+                return
         credit = request.credit if isinstance(request, RunQuery | ExecuteAql) else 0
-        running = self._running[key] = _Running(credit)
-        running.scope.deadline = trio.current_time() + request.deadline_s
-        self._nursery.start_soon(self._run, key, request, running)
+        running = _Running(credit, timer, now + request.deadline_s)
+        self._running[key] = running
+        self._nursery.start_soon(self._run, key, request, running, query)
+
+    def _begin(self, key: _Key, request: RunQuery, timer: Timer) -> Query | None:
+        """Begin a query here and now; gives it if it is to go on in a task."""
+        try:
+            query = self._query(request, timer)
+            if not self._is_over(key, query, request.credit):
+                return query
+        except AuroraError as exc:
+            self._fail(key, exc)
+        except Exception as exc:
+            logger.exception("a query failed", extra={"asker": key[0]})
+            self._fail(key, exc)
+        self._timings.ended(key, request, timer)
+        return None
+
+    def _is_over(self, key: _Key, query: Query, credit: int) -> bool:
+        """Whether the first turn of a query is all it needs; then it is closed."""
+        try:
+            if not query.shares:
+                query.advance(self._turn_ends)
+            if not query.is_answered or credit <= 0:
+                return False
+            self._chunk(key, query.take())
+        except BaseException:
+            query.close()
+            raise
+        query.close()
+        return True
+
+    def _query(self, request: RunQuery, timer: Timer) -> Query:
+        self._counts["queries"] += 1
+        query = Query(self._reader, request, self._sharing.parted)
+        timer.executions.append(query.execution)
+        return query
 
     async def _run(
-        self,
-        key: _Key,
-        request: _Request,
-        running: _Running,
+        self, key: _Key, request: _Request, running: _Running, query: Query | None
     ) -> None:
         deadline = running.scope.deadline
         try:
             with running.scope:
-                await self._carry_out(key, request, running)
+                await self._carry_out(key, request, running, query)
             if running.scope.cancelled_caught and trio.current_time() >= deadline:
                 text = f"the query did not finish within {request.deadline_s:g} s"
                 self._fail(key, TimeoutError_(text))
@@ -295,11 +330,13 @@ class ExecutorActor:
         key: _Key,
         request: _Request,
         running: _Running,
+        query: Query | None,
     ) -> None:
         match request:
             case RunQuery():
-                self._counts["queries"] += 1
-                await self._send_result(key, request, running)
+                query = query or self._query(request, running.timer)
+                with closing(query):
+                    await self._send_result(key, query, running)
             case ExecuteAql(writes=False):
                 self._counts["queries"] += 1
                 outlet = _Outlet(self, key, running)
@@ -309,7 +346,7 @@ class ExecutorActor:
                 self._reply(key, await self._aql.answer(*key, request))
             case Explain():
                 with self._reader.snapshot() as (snapshot, aids):
-                    execution = self._begin(request, snapshot, aids)
+                    execution = begin_execution(request, snapshot, aids)
                     for _ in execution.steps():
                         await trio.lowlevel.checkpoint()
                     plan = encode_plan(execution.plan)
@@ -318,60 +355,22 @@ class ExecutorActor:
                 self._counts["statements"] += 1
                 self._reply(key, await self._change(key, request))
 
-    @staticmethod
-    def _begin(
-        request: RunQuery | Explain, snapshot: Snapshot, aids: Aids
-    ) -> Execution | Aggregation:
-        if request.group is not None:
-            return run_aggregate(snapshot, request.query, request.group, aids=aids)
-        if request.query.mode is ResultMode.COUNT:
-            return run_count(snapshot, request.query, aids=aids)
-        return run_query(snapshot, request.query, aids=aids)
+    async def _send_result(self, key: _Key, query: Query, running: _Running) -> None:
+        if query.shares and isinstance(query.execution, Aggregation):
+            await self._sharing.share(query.execution, query.shares)
+        while True:
+            query.advance(trio.current_time() + TURN_S)
+            if query.ready is not None:
+                await running.take()
+                chunk = query.take()
+                self._chunk(key, chunk)
+                if chunk.final:
+                    return
+                self._channel.flush()
+            await trio.lowlevel.checkpoint()
 
-    async def _send_result(
-        self, key: _Key, request: RunQuery, running: _Running
-    ) -> None:
-        with self._reader.snapshot() as (snapshot, aids):
-            execution = self._begin(request, snapshot, aids)
-            running.timer.executions.append(execution)
-            if isinstance(execution, Aggregation):
-                await self._sharing.share(execution)
-            number = 0
-            held: list[bytes] = []
-            for records in execution.steps():
-                if not records:
-                    await trio.lowlevel.checkpoint()
-                    continue
-                if held:
-                    await running.take()
-                    self._chunk(key, held, number, snapshot.lsn, execution.count)
-                    self._channel.flush()
-                    number += 1
-                    await trio.lowlevel.checkpoint()
-                held = records
-            await running.take()
-            self._chunk(key, held, number, snapshot.lsn, execution.count, final=True)
-
-    def _chunk(
-        self,
-        key: _Key,
-        records: list[bytes],
-        number: int,
-        lsn: int,
-        count: int,
-        *,
-        final: bool = False,
-        note: bytes = b"",
-    ) -> None:
+    def _chunk(self, key: _Key, chunk: ResultChunk) -> None:
         self._counts["chunks"] += 1
-        chunk = ResultChunk(
-            records=records,
-            number=number,
-            final=final,
-            lsn=lsn,
-            count=count,
-            note=note,
-        )
         self._reply(key, chunk)
 
     async def send_part(
@@ -386,7 +385,15 @@ class ExecutorActor:
     ) -> None:
         """Send a part of a text's result as a chunk, when there is credit for it."""
         await running.take()
-        self._chunk(key, part.records, number, lsn, 0, final=final, note=part.note)
+        chunk = ResultChunk(
+            records=part.records,
+            number=number,
+            final=final,
+            lsn=lsn,
+            count=0,
+            note=part.note,
+        )
+        self._chunk(key, chunk)
         if not final:
             self._channel.flush()
             await trio.lowlevel.checkpoint()

@@ -60,20 +60,29 @@ class IndexedReader:
 
 
 class Pair:
-    """Two open snapshots: ``with reader.snapshot() as (snapshot, aids)``."""
+    """Two open snapshots: ``with reader.snapshot() as (snapshot, aids)``.
 
-    __slots__ = ("_aids", "_snapshot")
+    Attributes:
+        snapshot: The data.
+        aids: What helps with it.
+    """
+
+    __slots__ = ("aids", "snapshot")
 
     def __init__(self, snapshot: Snapshot, aids: Aids) -> None:
-        self._snapshot = snapshot
-        self._aids = aids
+        self.snapshot = snapshot
+        self.aids = aids
+
+    def close(self) -> None:
+        """End both."""
+        try:
+            self.snapshot.close()
+        finally:
+            if self.aids.index is not None:
+                self.aids.index.close()
 
     def __enter__(self) -> tuple[Snapshot, Aids]:
-        return self._snapshot, self._aids
+        return self.snapshot, self.aids
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self._snapshot.close()
-        finally:
-            if self._aids.index is not None:
-                self._aids.index.close()
+        self.close()
