@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from support import no_process_left, wait_until
+from support import DEADLINE_S, no_process_left, wait_until
 from websockets.sync.client import ClientConnection, connect
 
 from aurora_actors import AuroraConfig, HttpConfig, blocking
@@ -40,7 +40,7 @@ class Served:
 
     def client(self, token: str | None) -> httpx.Client:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=20)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=DEADLINE_S)
 
     def collection(self, name: str) -> str:
         """A fresh collection like ``users``; its path."""
@@ -51,7 +51,11 @@ class Served:
     def socket(self, token: str | None = None) -> ClientConnection:
         given = self.token if token is None else token
         headers = {"Authorization": f"Bearer {given}"}
-        return connect(f"ws://127.0.0.1:{self.port}/ws", additional_headers=headers)
+        return connect(
+            f"ws://127.0.0.1:{self.port}/ws",
+            additional_headers=headers,
+            open_timeout=DEADLINE_S,
+        )
 
 
 def port_of(db: blocking.Aurora) -> int:
@@ -103,6 +107,6 @@ def events_of(response: httpx.Response) -> Iterator[tuple[str, str, dict[str, ob
 
 def take(connection: ClientConnection) -> dict[str, object]:
     while True:
-        frame: dict[str, object] = json.loads(connection.recv(timeout=20))
+        frame: dict[str, object] = json.loads(connection.recv(timeout=DEADLINE_S))
         if frame["type"] not in {"heartbeat", "open"}:
             return frame

@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 import psutil
 import pytest
-from support import no_process_left, tree_processes, wait_until
+from support import DEADLINE_S, no_process_left, tree_processes, wait_until
 
 from aurora_actors.client.launch import TreeConnection, open_tree, reap_supervisors
 from aurora_actors.config import AuroraConfig
@@ -50,7 +50,7 @@ class Supervised:
             {"db_path": str(self.path), **short, **settings}, AuroraConfig
         )
 
-    def open(self, timeout_s: float = 20.0, **settings: float) -> TreeConnection:
+    def open(self, timeout_s: float = DEADLINE_S, **settings: float) -> TreeConnection:
         """Attach, starting the tree if need be."""
         config = self.config(**settings)
         return open_tree(config, next(self._names), timeout_s, tree=TREE)
@@ -66,8 +66,9 @@ class Supervised:
         return notes.read_text().splitlines() if notes.exists() else []
 
     def log(self) -> str:
-        """The embedded tree's log."""
-        return (self.path / "aurora.log").read_text()
+        """The tree's log: its whole lines, of which the last may be half written."""
+        text = (self.path / "aurora.log").read_text()
+        return text[: text.rfind("\n") + 1]
 
     def processes(self) -> list[psutil.Process]:
         """The live processes of the tree."""
@@ -82,7 +83,7 @@ class Supervised:
         )
         return found.pid
 
-    def nothing_left(self, deadline_s: float = 5.0) -> None:
+    def nothing_left(self, deadline_s: float = DEADLINE_S) -> None:
         """Fail unless processes, sockets and notices go within the deadline."""
         no_process_left(self.path, deadline_s)
         wait_until(
@@ -97,7 +98,7 @@ class Supervised:
             [sys.executable, "-m", "aurora_supervisor", *arguments],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=2 * DEADLINE_S,
             check=False,
         )
 
@@ -120,7 +121,7 @@ def actor(connection: TreeConnection, name: str) -> ActorStatus:
 
 
 def next_of(
-    connection: TreeConnection, kind: type[Notice], timeout_s: float = 10.0
+    connection: TreeConnection, kind: type[Notice], timeout_s: float = DEADLINE_S
 ) -> Notice:
     """The next notice of one kind."""
     while (notice := connection.receive(timeout_s)) is not None:
@@ -132,7 +133,7 @@ def next_of(
 def rest_of(connection: TreeConnection) -> list[ApplicationNotice]:
     """All notices until the supervisor ends the connection."""
     notices = []
-    while (notice := connection.receive(10.0)) is not None:
+    while (notice := connection.receive(DEADLINE_S)) is not None:
         notices.append(notice)
     return notices
 
@@ -150,7 +151,7 @@ def standalone(tree: Supervised, *arguments: str) -> Iterator[subprocess.Popen[s
     """A standalone supervisor, started and ready; ended if it still runs."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tree.runtime_dir / "notify"))
-        manager.settimeout(20)
+        manager.settimeout(DEADLINE_S)
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "aurora_supervisor", "run"),
@@ -165,7 +166,7 @@ def standalone(tree: Supervised, *arguments: str) -> Iterator[subprocess.Popen[s
             yield process
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(DEADLINE_S)
         finally:
             process.kill()
             process.communicate()

@@ -219,6 +219,13 @@ class Child:
         self.state = State.BACKOFF
         self.due = due
 
+    def excuse(self, seconds: float, now: float) -> None:
+        """Give it so much more time for whatever is expected of it."""
+        self.signed_at = min(now, self.signed_at + seconds)
+        if self.halted_at is not None:
+            self.halted_at = min(now, self.halted_at + seconds)
+        self.deadline += seconds
+
     def next_due(self, now: float, timing: Timing) -> float:
         """When :meth:`overdue` or a start has something to do."""
         if self.state is State.BACKOFF:

@@ -60,11 +60,11 @@ from aurora_supervisor.policy import (
     delay_after,
 )
 
-__all__ = ["TreeMachine"]
+__all__ = ["TICK_S", "TreeMachine"]
 
 logger = logging.getLogger(__name__)
 
-_PAUSE_S = 1.0
+TICK_S = 0.25
 _ZYGOTE = "zygote"
 
 
@@ -289,12 +289,13 @@ class TreeMachine:
 
     # -------------------------------------------------------------- time
     def tick(self, now: float) -> Sequence[Instruction]:
-        """Do what is due; to be called at least every quarter of a second."""
-        if self._ticked_at is not None and now - self._ticked_at > _PAUSE_S:
+        """Do what is due; to be called at least every ``TICK_S``."""
+        late_s = 0.0 if self._ticked_at is None else now - self._ticked_at - TICK_S
+        if late_s > 0.0:
             # This process itself was held up: what the actors said meanwhile has not
-            # been read yet, so nobody's silence counts.
+            # been read yet, so the time counts for nobody.
             for child in self.children.values():
-                child.signed_at = now
+                child.excuse(late_s, now)
         self._ticked_at = now
         for child in self.children.values():
             self._out.extend(child.overdue(now, self._timing))

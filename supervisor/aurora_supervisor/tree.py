@@ -65,7 +65,7 @@ from aurora_supervisor.child import (
     Stopping,
     Timing,
 )
-from aurora_supervisor.machine import TreeMachine
+from aurora_supervisor.machine import TICK_S, TreeMachine
 from aurora_supervisor.peer import Peer
 from aurora_supervisor.policy import RestartPolicy
 from aurora_supervisor.processes import Processes, is_child
@@ -81,7 +81,6 @@ __all__ = ["Tree"]
 logger = logging.getLogger(__name__)
 
 _NAME: Final = "supervisor"
-_TICK_S: Final = 0.25
 _START_TIMEOUT_S: Final = 60.0
 
 _notice_decoder = msgspec.msgpack.Decoder(SupervisorNotice)
@@ -277,7 +276,7 @@ class Tree:
             now = trio.current_time()
             self._processes.kill_halted_zygote(now, self._timing.halt_grace_s)
             self._apply(self._machine.tick(now))
-            deadline = min(now + _TICK_S, self._machine.due(now))
+            deadline = min(now + TICK_S, self._machine.due(now))
             with trio.CancelScope(deadline=deadline) as self._tick_scope:
                 await trio.sleep_forever()
 

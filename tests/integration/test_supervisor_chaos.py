@@ -10,15 +10,13 @@ from collections.abc import Callable
 import psutil
 import pytest
 from supervised import Supervised, read_status, tree
-from support import no_process_left, wait_until
+from support import DEADLINE_S, no_process_left, wait_until
 
 from aurora_actors.client.launch import TreeConnection
 
 __all__ = ["tree"]
 
 pytestmark = [pytest.mark.processes, pytest.mark.faults]
-
-HEALED_S = 10.0
 
 
 def running(connection: TreeConnection) -> list[int]:
@@ -83,19 +81,18 @@ def live_and_die(tree: Supervised, dice: random.Random, faults: int) -> None:
             wait_until(
                 lambda pids=set(before): is_healed(connection, pids),  # type: ignore[misc]
                 "the tree has healed",
-                HEALED_S,
             )
     match dice.choice(["leave", "close", "kill"]):
         case "leave":
-            connection.leave(20.0)
+            connection.leave(DEADLINE_S)
         case "kill":
             os.kill(connection.attached.supervisor_pid, signal.SIGKILL)
             connection.close()
-            no_process_left(tree.path, 8.0)
+            no_process_left(tree.path)
             # If the zygote was just dead too, the next supervisor removes the sockets.
-            tree.open().leave(20.0)
+            tree.open().leave(DEADLINE_S)
     connection.close()
-    tree.nothing_left(8.0)
+    tree.nothing_left()
 
 
 @pytest.mark.parametrize("seed", range(3))

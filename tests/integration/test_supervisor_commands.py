@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from supervised import Supervised, read_status, standalone, tree
-from support import wait_until
+from support import DEADLINE_S, wait_until
 
 from aurora_actors.client.launch import connect_running
 
@@ -75,7 +75,7 @@ def test_logs_are_shown_filtered_and_followed(tree: Supervised):
             assert tree.command("restart", str(tree.path), "first").returncode == 0
             assert "actor ready" in following.stdout.readline()
             following.send_signal(signal.SIGINT)
-            assert following.wait(10) == 130
+            assert following.wait(DEADLINE_S) == 130
     # The log outlives the tree.
     assert "tree started" in tree.command("logs", str(tree.path)).stdout
 

@@ -23,7 +23,7 @@ from supervised import (
     standalone,
     tree,
 )
-from support import wait_until
+from support import DEADLINE_S, wait_until
 
 from aurora_actors.client.launch import (
     connect_running,
@@ -63,9 +63,9 @@ def test_the_first_application_starts_the_tree_and_the_last_one_stops_it(
         assert first.attached.incarnations == dict.fromkeys(ACTORS, 1)
         with tree.open() as second:
             assert second.attached.tree_id == first.attached.tree_id
-            first.leave(10)
+            first.leave(DEADLINE_S)
             assert read_status(second).clients == 1
-            second.leave(10)
+            second.leave(DEADLINE_S)
     assert not psutil.pid_exists(first.attached.supervisor_pid)
     tree.nothing_left(0.1)
     assert {entry.name for entry in tree.path.iterdir()} == {
@@ -77,7 +77,7 @@ def test_the_first_application_starts_the_tree_and_the_last_one_stops_it(
 
 def test_actors_start_in_order_and_stop_in_reverse(tree: Supervised):
     with tree.open() as application:
-        application.leave(10)
+        application.leave(DEADLINE_S)
     started = [line.split()[1] for line in tree.notes() if "start" in line]
     stopped = [line.split()[1] for line in tree.notes() if "stop" in line]
     assert started[0] == stopped[-1] == "first"
@@ -92,7 +92,7 @@ def test_processes_sockets_and_files_are_the_owners_alone(tree: Supervised):
         files = [tree.path / "lock", tree.path / "supervisor.json"]
         files += [tree.path / "aurora.log", runtime / "attach.sock"]
         assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o600] * 4
-        application.leave(10)
+        application.leave(DEADLINE_S)
 
 
 def test_actors_have_sessions_of_their_own_and_no_descriptor_of_the_application(
@@ -111,7 +111,7 @@ def test_actors_have_sessions_of_their_own_and_no_descriptor_of_the_application(
             is_supervisor = process.pid == application.attached.supervisor_pid
             assert (str(tree.path / "lock") in names) == is_supervisor
             assert os.getsid(process.pid) != os.getsid(0)
-        application.leave(10)
+        application.leave(DEADLINE_S)
 
 
 def test_titles_say_what_each_process_is(tree: Supervised):
@@ -120,12 +120,12 @@ def test_titles_say_what_each_process_is(tree: Supervised):
         assert titles == {
             f"aurora: {name} {tree.path}" for name in ACTORS | {"supervisor", "zygote"}
         }
-        application.leave(10)
+        application.leave(DEADLINE_S)
 
 
 def test_output_of_the_actors_is_in_the_log_with_their_names(tree: Supervised):
     with tree.open() as application:
-        application.leave(10)
+        application.leave(DEADLINE_S)
     assert " WARNING second-0: plain text\n" in tree.log()
     assert " INFO first small_tree: a record number=7\n" in tree.log()
 
@@ -140,7 +140,7 @@ def test_the_database_can_be_opened_again_at_once(tree: Supervised):
     for _ in range(3):
         tree.open().close()
     with tree.open() as application:
-        application.leave(10)
+        application.leave(DEADLINE_S)
 
 
 def test_racing_openers_share_one_tree(tree: Supervised):
@@ -156,7 +156,7 @@ def test_racing_openers_share_one_tree(tree: Supervised):
     assert read_status(connections[0]).clients == 6
     assert len([n for n in tree.notes() if n.startswith("start first")]) == 1
     for connection in connections:
-        connection.leave(10)
+        connection.leave(DEADLINE_S)
 
 
 def test_leaving_is_announced_to_the_actors_and_clears_the_mailbox(tree: Supervised):
@@ -167,12 +167,12 @@ def test_leaving_is_announced_to_the_actors_and_clears_the_mailbox(tree: Supervi
             guest = open_tree(tree.config(), name, tree=TREE)
             (runtime / f"{name}.ipc").touch()
             if leave == "orderly":
-                guest.leave(10)
+                guest.leave(DEADLINE_S)
             else:
                 guest.close()
             wait_until_gone(tree, name)
             assert not (runtime / f"{name}.ipc").exists()
-        stays.leave(10)
+        stays.leave(DEADLINE_S)
 
 
 def wait_until_gone(tree: Supervised, name: str) -> None:
@@ -187,8 +187,8 @@ def test_other_settings_than_the_running_trees_are_refused_by_name(tree: Supervi
             tree.open(hot_cache_size_mb=7)
         with open_tree(str(tree.path), "takes-it-as-it-is", tree=TREE) as other:
             assert other.attached.config == application.attached.config
-            other.leave(10)
-        application.leave(10)
+            other.leave(DEADLINE_S)
+        application.leave(DEADLINE_S)
 
 
 @pytest.mark.parametrize("name", ["first", "supervisor", "c-0", "../evil", ""])
@@ -198,17 +198,17 @@ def test_a_mailbox_name_that_is_taken_or_malformed_is_refused(
     with tree.open() as application:
         with pytest.raises(UsageError, match="mailbox name"):
             open_tree(tree.config(), name, tree=TREE)
-        application.leave(10)
+        application.leave(DEADLINE_S)
 
 
 def test_a_process_of_the_tree_is_served_but_does_not_keep_it_alive(tree: Supervised):
     application = tree.open()
-    with join_tree(tree.config().path, "member-1", 10) as member:
+    with join_tree(tree.config().path, "member-1", DEADLINE_S) as member:
         assert read_status(application).clients == 1
-        application.leave(10)
+        application.leave(DEADLINE_S)
         assert isinstance(next_of(member, TreeStopping), TreeStopping)
     with pytest.raises(TreeDownError, match="no tree serves"):
-        join_tree(tree.config().path, "member-2", 10)
+        join_tree(tree.config().path, "member-2", DEADLINE_S)
 
 
 def test_the_last_application_may_leave_while_a_process_of_the_tree_attaches(
@@ -216,8 +216,8 @@ def test_the_last_application_may_leave_while_a_process_of_the_tree_attaches(
 ):
     application = tree.open()
     with launch_or_find(tree.config()) as late:
-        application.leave(10)
-        late.attach(Attach(client="member-1", pid=os.getpid(), member=True), 10)
+        application.leave(DEADLINE_S)
+        late.attach(Attach(client="member-1", pid=os.getpid(), member=True), DEADLINE_S)
         assert isinstance(next_of(late, TreeStopping), TreeStopping)
 
 
@@ -227,8 +227,8 @@ def test_another_protocol_version_is_refused(tree: Supervised):
             launch_or_find(tree.config()) as stranger,
             pytest.raises(ProtocolError, match="speaks protocol version 99"),
         ):
-            stranger.attach(Attach(version=99, client="x", pid=1), 5)
-        application.leave(10)
+            stranger.attach(Attach(version=99, client="x", pid=1), DEADLINE_S)
+        application.leave(DEADLINE_S)
 
 
 @pytest.mark.parametrize(
@@ -242,12 +242,12 @@ def test_a_stream_that_makes_no_sense_gets_a_failure_and_is_closed(
     with tree.open() as application:
         with launch_or_find(tree.config()) as stranger:
             stranger.socket.sendall(data)
-            failure = stranger.receive(5)
+            failure = stranger.receive(DEADLINE_S)
             assert isinstance(failure, Failure)
             assert failure.code == ProtocolError.code
-            assert stranger.receive(5) is None
+            assert stranger.receive(DEADLINE_S) is None
         assert read_status(application).clients == 1
-        application.leave(10)
+        application.leave(DEADLINE_S)
 
 
 def test_a_path_that_is_a_file_is_refused_before_anything_starts(tree: Supervised):
@@ -263,10 +263,10 @@ def test_an_actors_own_reason_why_it_cannot_start_reaches_the_opener(tree: Super
     with pytest.raises(CorruptionError, match="the log is damaged") as caught:
         tree.open()
     assert caught.value.context == {"file": "wal/1.log", "offset": 7}
-    tree.nothing_left(0.5)
+    tree.nothing_left()
     tree.behave("second-0")
     with tree.open() as application:
-        application.leave(10)
+        application.leave(DEADLINE_S)
 
 
 def test_an_actor_that_only_dies_fails_the_start_with_its_last_words(tree: Supervised):
@@ -308,7 +308,7 @@ def test_status_shows_every_process_with_its_vital_signs(tree: Supervised):
             assert psutil.pid_exists(entry["pid"])
         table = tree.command("status", str(tree.path)).stdout
         assert all(name in table for name in ACTORS)
-        application.leave(10)
+        application.leave(DEADLINE_S)
 
 
 def test_restart_replaces_one_actor_gently(tree: Supervised):
@@ -323,13 +323,13 @@ def test_restart_replaces_one_actor_gently(tree: Supervised):
         wrong = tree.command("restart", str(tree.path), "nobody")
         assert wrong.returncode == 1
         assert "no actor is called 'nobody'; there are: first" in wrong.stderr
-        application.leave(10)
+        application.leave(DEADLINE_S)
 
 
 def test_stop_ends_the_tree_under_its_applications(tree: Supervised):
     with tree.open() as application:
         assert tree.command("stop", str(tree.path)).returncode == 0
-        tree.nothing_left(0.5)
+        tree.nothing_left()
         assert TreeStopping() in rest_of(application)
 
 
@@ -347,7 +347,7 @@ def test_an_application_may_restart_and_watch(tree: Supervised):
         application.send(RestartActor(name="second-1"))
         assert next_of(application, Done) == Done()
         assert read_status(watcher).clients == 1
-        application.leave(10)
+        application.leave(DEADLINE_S)
         assert TreeStopping() in rest_of(watcher)
         watcher.close()
 
@@ -360,9 +360,9 @@ def test_a_standalone_tree_outlives_its_applications_and_stops_on_sigterm(
         for _ in range(2):
             with open_tree(str(tree.path), "c-1") as application:
                 assert application.attached.supervisor_pid == process.pid
-                application.leave(10)
+                application.leave(DEADLINE_S)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(DEADLINE_S) == 0
     tree.nothing_left(0.1)
 
 
@@ -374,7 +374,7 @@ def test_a_standalone_tree_reads_its_configuration_file(tree: Supervised):
         assert second.returncode == 4
         assert f"is run already by process {process.pid}" in second.stderr
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(DEADLINE_S) == 0
 
 
 def test_a_standalone_tree_that_cannot_start_says_why(tree: Supervised):
@@ -410,6 +410,6 @@ def test_the_service_manager_is_told_of_start_and_stop(
         (runtime_dir / "notify").unlink()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(str(runtime_dir / "notify"))
-            manager.settimeout(20)
+            manager.settimeout(DEADLINE_S)
             process.send_signal(signal.SIGTERM)
             assert manager.recv(100) == b"STOPPING=1"

@@ -301,6 +301,35 @@ def test_a_supervisor_that_was_held_up_itself_blames_nobody():
     assert rig.take(rig.machine.tick(rig.now)) == []
 
 
+def test_delays_of_the_supervisor_count_for_nobody_however_many_they_are():
+    rig, a, b, c = running()
+    rig.take(rig.machine.tick(rig.now))
+    for _ in range(7):
+        rig.now += 1.0
+        assert rig.take(rig.machine.tick(rig.now)) == []
+    # Eight ticks without a delay make up the two seconds that one may be silent.
+    rig.now += 1.0
+    killed = rig.take(rig.machine.tick(rig.now))
+    assert killed == [
+        Signal(name, pid, signal.SIGKILL)
+        for name, pid in zip("abc", (a, b, c), strict=True)
+    ]
+
+
+def test_a_delay_of_the_supervisor_is_no_part_of_the_time_to_stop():
+    rig, *_ = running()
+    rig.take(rig.machine.tick(rig.now))
+    rig.take(rig.machine.stop(rig.now))
+    rig.now += 60.0
+    assert rig.take(rig.machine.tick(rig.now)) == []
+    assert rig.at(2.5, beating=("a",)) == []
+    terminated = rig.at(0.5, beating=("a",))
+    assert {(each.name, each.number) for each in terminated} == {
+        ("b", signal.SIGTERM),
+        ("c", signal.SIGTERM),
+    }
+
+
 # ------------------------------------------------------------------ stop
 def test_the_tree_stops_in_the_reverse_order():
     rig, a, b, c = running()
