@@ -33,7 +33,7 @@ from aurora_actors.messages.supervision import (
 from aurora_supervisor.certificates import make_certificate
 from aurora_supervisor.exits import ExitStatus
 from aurora_supervisor.journal import LogEntry
-from aurora_supervisor.logreading import Wanted, follow, last_entries
+from aurora_supervisor.logreading import LogReader, Wanted
 
 __all__ = ["run"]
 
@@ -99,10 +99,10 @@ def _logs(options: argparse.Namespace) -> int:
         return _refuse(error, options, ExitStatus.FAILED)
     wanted = Wanted(actor=options.actor or "", level=options.level)
     try:
-        for entry in last_entries(directory, options.lines, wanted):
-            _show(entry, as_json=options.json)
-        if options.follow:
-            for entry in follow(directory, wanted):
+        with LogReader(directory, wanted) as log:
+            for entry in log.last_entries(options.lines):
+                _show(entry, as_json=options.json)
+            for entry in log.follow() if options.follow else ():
                 _show(entry, as_json=options.json)
     except BrokenPipeError:
         # Whoever read the output has had enough.

@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
 from aurora_supervisor.journal import LEVELS, LogEntry, parse_entry
 from aurora_supervisor.logs import LOG_NAME
 
-__all__ = ["Wanted", "follow", "last_entries"]
+__all__ = ["LogReader", "Wanted"]
 
 _POLL_S: Final = 0.1
 
@@ -45,48 +45,71 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def last_entries(directory: Path, count: int, wanted: Wanted) -> list[LogEntry]:
-    """The last ``count`` entries that are wanted, oldest first."""
-    kept: deque[LogEntry] = deque(maxlen=max(0, count))
-    for entry in _entries(_lines_of(directory)):
-        if wanted.has(entry):
-            kept.append(entry)
-    return list(kept)
+class LogReader:
+    """Reads the log of one database: what there is, and then what is added.
 
+    Nothing is lost or told twice between the two. It goes over to the new file when the
+    log is renamed. To be used in a ``with`` statement, which closes the file.
 
-def follow(directory: Path, wanted: Wanted) -> Iterator[LogEntry]:
-    """What is logged from now on, without end; an entry comes when its lines are there.
-
-    Goes over to the new file when the log is renamed.
+    Args:
+        directory: The database's.
+        wanted: Which entries to give.
     """
-    path = directory / LOG_NAME
-    file = _open_at_end(path)
-    partial, pause = "", threading.Event()
-    try:
+
+    def __init__(self, directory: Path, wanted: Wanted) -> None:
+        self._path = directory / LOG_NAME
+        self._wanted = wanted
+        self._file = _open(self._path)
+        self._partial = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def last_entries(self, count: int) -> list[LogEntry]:
+        """The last ``count`` entries that are there, oldest first."""
+        lines = [*self._lines_before(), *self._new_lines()]
+        wanted = filter(self._wanted.has, _entries(lines))
+        return list(deque(wanted, maxlen=max(0, count)))
+
+    def follow(self) -> Iterator[LogEntry]:
+        """What comes after the last entries, without end.
+
+        An entry comes when its lines are there.
+        """
+        pause = threading.Event()
         while True:
-            text = file.read() if file is not None else ""
-            if text:
-                lines = (partial + text).split("\n")
-                partial = lines.pop()
-                yield from filter(wanted.has, _entries(lines))
-            elif _has_moved(file, path):
-                if file is not None:
-                    file.close()
-                file = _open(path)
+            # Asked before the file is read: what is added to it is added until then.
+            has_moved = _is_another(self._file, self._path)
+            lines = self._new_lines()
+            if lines:
+                yield from filter(self._wanted.has, _entries(lines))
+            elif has_moved:
+                self.__exit__()
+                self._file = _open(self._path)
             else:
                 pause.wait(_POLL_S)
-    finally:
-        if file is not None:
-            file.close()
 
+    def _new_lines(self) -> list[str]:
+        """What has been added; a last line that is half written comes later."""
+        text = self._file.read() if self._file is not None else ""
+        *lines, self._partial = (self._partial + text).split("\n")
+        return lines
 
-def _lines_of(directory: Path) -> Iterator[str]:
-    for name in (f"{LOG_NAME}.1", LOG_NAME):
-        file = _open(directory / name)
-        if file is not None:
-            with file:
-                for line in file:
-                    yield line.rstrip("\n")
+    def _lines_before(self) -> list[str]:
+        """The lines of the file before this one."""
+        older = self._path.with_name(f"{LOG_NAME}.1")
+        # The log may have been renamed since it was opened.
+        if not _is_another(self._file, older):
+            return []
+        file = _open(older)
+        if file is None:
+            return []
+        with file:
+            return file.read().removesuffix("\n").split("\n")
 
 
 def _entries(lines: Iterable[str]) -> Iterator[LogEntry]:
@@ -117,14 +140,8 @@ def _open(path: Path) -> TextIOWrapper | None:
         return None
 
 
-def _open_at_end(path: Path) -> TextIOWrapper | None:
-    file = _open(path)
-    if file is not None:
-        file.seek(0, os.SEEK_END)
-    return file
-
-
-def _has_moved(file: TextIOWrapper | None, path: Path) -> bool:
+def _is_another(file: TextIOWrapper | None, path: Path) -> bool:
+    """Whether there is a file at ``path``, which is not the one that is open."""
     try:
         there = path.stat()
     except FileNotFoundError:
