@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,18 +21,30 @@ sys.dont_write_bytecode = False
 
 os.kill = refuse_groups(os.kill)
 
-# How fast examples are made says more about the machine than about the product.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a shell's background: what tests start could not be interrupted either.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How fast examples are made says more about the machine than about the product. The
+# same ones are made each time, so that a change is judged by itself; the full-size
+# forms look for new ones.
 settings.register_profile(
-    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "suite",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
 )
+settings.register_profile("search", settings.get_profile("suite"), derandomize=False)
 settings.load_profile("suite")
 
 _figures = pytest.StashKey[Figures]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make a place for what is to be printed at the end."""
+    """Make a place for what is to be printed at the end; choose how to make examples."""
     config.stash[_figures] = Figures()
+    if config.option.markexpr == "slow":
+        settings.load_profile("search")
 
 
 def pytest_terminal_summary(

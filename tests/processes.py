@@ -40,8 +40,9 @@ def pid_of_actor(db: blocking.Aurora, name: str) -> int:
 
 def kill_actor(db: blocking.Aurora, name: str, number: int = signal.SIGKILL) -> int:
     """Send a signal to an actor, as soon as it has a process; gives its number."""
-    os.kill(pid := pid_of_actor(db, name), number)
-    return pid
+    return wait_until(
+        lambda: _sent(pid_of_actor(db, name), number), f"{name} gets the signal"
+    )
 
 
 async def pid_of(db: Aurora, name: str) -> int:
@@ -54,7 +55,17 @@ async def pid_of(db: Aurora, name: str) -> int:
 
 async def kill_async(db: Aurora, name: str, number: int = signal.SIGKILL) -> int:
     """Send a signal to an actor, as soon as it has a process; gives its number."""
-    os.kill(pid := await pid_of(db, name), number)
+    while not (pid := _sent(await pid_of(db, name), number)):
+        pass  # it was on its way out, and its successor is waited for
+    return pid
+
+
+def _sent(pid: int, number: int) -> int:
+    """Send a signal; 0 if the process has ended since it was seen."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return 0
     return pid
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support import no_process_left, wait_until
+from support import DEADLINE_S, no_process_left, wait_until
 
 from aurora_actors import Aurora, FieldDefinition, FieldType, blocking
 from aurora_actors.errors import CorruptionError, UsageError
@@ -75,7 +75,8 @@ class Writer(threading.Thread):
 
     def stop(self) -> None:
         self.done.set()
-        self.join(30)
+        self.join(DEADLINE_S)
+        assert not self.is_alive()
         assert self.error is None, self.error
 
 
@@ -155,7 +156,7 @@ def test_compaction_under_load_loses_nothing_and_goes_back_for_nobody(database):
         assert database.query("things").count() > 0
     writer.stop()
     database.update_document("counters", "c", {"n": 10**9})
-    assert watcher.communicate(timeout=30)[0] == f"{10**9}\n"
+    assert watcher.communicate(timeout=DEADLINE_S)[0] == f"{10**9}\n"
     assert watcher.returncode == 0
     expected = {
         n for n in range(1, writer.count + 1) if (n + 1) % 5 or n + 1 > writer.count
@@ -193,8 +194,9 @@ async def test_everything_works_from_an_event_loop(tmp_path):
         compacted = await db.compact()
         assert compacted.after_bytes <= compacted.before_bytes
         assert await db.query("copy").count() == 3_000
-        with trio.move_on_after(0.01):
-            await db.backup(tmp_path / "b.backup")
+        with trio.CancelScope() as scope:
+            await db.backup(tmp_path / "b.backup", progress=lambda *_: scope.cancel())
+        assert scope.cancelled_caught
         assert not (tmp_path / "b.backup").exists()
     await Aurora.restore(tmp_path / "a.backup", tmp_path / "new.db")
     data = bytearray((tmp_path / "a.backup").read_bytes())

@@ -12,6 +12,7 @@ import anyio
 import pytest
 import trio
 from processes import kill_async
+from support import wait_until
 
 from aurora_actors import (
     Aurora,
@@ -145,12 +146,8 @@ def test_a_thread_notices_the_end_of_the_supervisor(tmp_path):
         db.new_collection("a", open=True)
         os.kill(db.status().supervisor_pid, signal.SIGKILL)
 
-        def write():
-            for _ in range(1000):
-                db.insert_into("a", {})
-
         with pytest.raises(TreeDownError):
-            write()
+            wait_until(lambda: db.insert_into("a", {}) and None, "the end is noticed")
 
 
 CHILD = """

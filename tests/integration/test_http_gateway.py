@@ -373,13 +373,13 @@ def test_streams_end_with_their_token(served: Served):
         served.db.revoke_token("follower")
         assert [kind for kind, _, _ in events if kind != "initial_complete"] == []
         with pytest.raises(ConnectionClosed) as closed:
-            connection.recv(timeout=20)
+            connection.recv(timeout=60)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1008
 
 
 def take_any(connection: ClientConnection) -> dict[str, object]:
-    frame: dict[str, object] = json.loads(connection.recv(timeout=20))
+    frame: dict[str, object] = json.loads(connection.recv(timeout=60))
     return frame
 
 
@@ -425,17 +425,17 @@ def test_large_slow_and_truncated_bodies_are_refused(served: Served):
         f"POST {docs} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n"
         f"Authorization: Bearer {served.token}\r\n\r\n{{"
     )
-    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as slow:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as slow:
         slow.sendall(head.encode())
         assert slow.recv(100).startswith(b"HTTP/1.1 408")
-    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as torn:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as torn:
         torn.sendall(head.encode())
     assert served.db.query("bodies").count() == 0
     assert served.http.get("/health").status_code == 200
 
 
 def raw(served: Served) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", served.port), timeout=20)
+    return socket.create_connection(("127.0.0.1", served.port), timeout=60)
 
 
 def all_of(connection: socket.socket) -> bytes:
@@ -541,7 +541,7 @@ def test_http2_is_spoken_and_nonsense_in_it_ends_one_connection(served: Served):
     ],
 )  # fmt: skip
 def test_tricks_with_paths_lead_nowhere(served: Served, path: str):
-    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as raw:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as raw:
         head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
         raw.sendall(f"{head}Authorization: Bearer {served.token}\r\n\r\n".encode())
         status = int(raw.recv(4096).split()[1])
@@ -597,7 +597,7 @@ def test_one_websocket_carries_many_streams(served: Served):
         connection.send(
             json.dumps({"op": "listen", "stream": "l", "collection": "sockets"})
         )
-        assert json.loads(connection.recv(timeout=20)) == {
+        assert json.loads(connection.recv(timeout=60)) == {
             "stream": "l",
             "type": "open",
         }
@@ -626,7 +626,7 @@ def test_a_websocket_authenticates_by_its_first_frame(served: Served):
         connection.send(
             json.dumps({"op": "listen", "stream": "1", "collection": "framed"})
         )
-        assert json.loads(connection.recv(timeout=20)) == {
+        assert json.loads(connection.recv(timeout=60)) == {
             "stream": "1",
             "type": "open",
         }
@@ -635,7 +635,7 @@ def test_a_websocket_authenticates_by_its_first_frame(served: Served):
     with connect(url) as connection:
         connection.send(json.dumps({"op": "auth", "token": "aur.admin.wrong"}))
         with pytest.raises(ConnectionClosed) as closed:
-            connection.recv(timeout=20)
+            connection.recv(timeout=60)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1008
 

@@ -64,16 +64,16 @@ def test_a_dead_letter_is_retried_and_completes(served: Served):
     ids = [enqueue(served, **asked) for _ in range(2)]
     for job_id in ids:
         with pytest.raises(JobFailedError):
-            served.db.wait_job(job_id, timeout=40)
+            served.db.wait_job(job_id, timeout=60)
     dead = served.http.get(f"/jobs/{ids[0]}").json()
     assert dead["status"] == "dead_letter"
     assert "counters" in dead["error"]
     assert dead["errors"][0]["attempt"] == 1
     served.db.new_collection("counters", open=True)
     assert served.http.post(f"/jobs/{ids[0]}/retry").status_code == 200
-    assert served.db.wait_job(ids[0], timeout=40) == "counted"
+    assert served.db.wait_job(ids[0], timeout=60) == "counted"
     assert served.http.post("/queues/default/retry").json() == {"changed": 1}
-    assert served.db.wait_job(ids[1], timeout=40) == "counted"
+    assert served.db.wait_job(ids[1], timeout=60) == "counted"
     assert served.http.get(f"/jobs/{ids[1]}").json()["result"] == "counted"
 
 

@@ -49,7 +49,7 @@ def test_each_thread_sees_its_own_receipt_and_strict_ones_are_synced(tmp_path):
 
         def write(number):
             db.insert_into("things", {"id": f"d{number}"})
-            barrier.wait(20)
+            barrier.wait(60)
             return db.last_write
 
         with ThreadPoolExecutor(8) as pool:

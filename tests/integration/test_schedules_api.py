@@ -228,7 +228,7 @@ def test_many_processes_that_declare_a_schedule_have_one_run_for_each_tick(tmp_p
         first = db.get_schedule("shared").created_at
         assert found[-1] - first == len(found) * timedelta(seconds=0.1)
         for process in (one, two):
-            _, errors = process.communicate("", 30)
+            _, errors = process.communicate("", 60)
             assert (process.returncode, errors) == (0, "")
     no_process_left(path)
 

@@ -147,9 +147,9 @@ def test_a_request_over_http_or_from_afar_is_one_trace_down_to_the_commit(
     }
     url = f"http://127.0.0.1:{port(served, 'http_gateway')}"
     text = 'mutation { insertInto(collection: "things", data: {n: 1}) { id } }'
-    answer = httpx.post(f"{url}/aql", json={"query": text}, headers=headers, timeout=20)
+    answer = httpx.post(f"{url}/aql", json={"query": text}, headers=headers, timeout=60)
     assert answer.status_code == 200
-    assert httpx.get(f"{url}/nowhere", headers=headers, timeout=20).status_code == 404
+    assert httpx.get(f"{url}/nowhere", headers=headers, timeout=60).status_code == 404
     with blocking.connect(
         f"tls+tcp://localhost:{port(served, 'remote_gateway')}",
         token=token,

@@ -104,7 +104,7 @@ def test_two_processes_see_each_others_writes(tmp_path: Path) -> None:
             other.stdin.write("go\n")
             other.stdin.flush()
             assert other.stdout.readline() == "seen\n"
-            assert other.wait(20) == 0
+            assert other.wait(60) == 0
         assert db.query("notes").count() == 3
     no_process_left(path)
 
@@ -131,7 +131,7 @@ def test_many_threads_share_one_blocking_database(tmp_path: Path) -> None:
         barrier = threading.Barrier(16)
 
         def work(thread: int) -> None:
-            barrier.wait(20)
+            barrier.wait(60)
             for number in range(50):
                 key = f"{thread}-{number}"
                 db.insert_into("rows", {"id": key, "thread": thread})

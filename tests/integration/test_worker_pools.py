@@ -98,7 +98,11 @@ async def test_a_process_gives_way_when_it_is_too_large(db: Aurora):
     await db.stop_pool("big")
 
 
-async def test_a_pool_grows_with_what_waits(db: Aurora):
+def files_in(folder: Path) -> int:
+    return len(list(folder.iterdir()))
+
+
+async def test_a_pool_grows_with_what_waits(db: Aurora, tmp_path: Path):
     await db.start_pool(
         "grow",
         handlers=job_handlers,
@@ -107,12 +111,15 @@ async def test_a_pool_grows_with_what_waits(db: Aurora):
         processes=1,
         max_processes=2,
     )
-    job = Job("sleep", {"seconds": 0.3}).with_queue("grow")
+    job = Job("hold", {"folder": str(tmp_path)}).with_queue("grow")
     ids = await db.enqueue_jobs([job] * 12)
-    while len(await members(db, "grow")) < 2:
+    # Each process has one of them, and does not let go before the other has one, too.
+    while files_in(tmp_path) < 2:
         await trio.sleep(0.02)
+    assert len(await members(db, "grow")) == 2
+    (tmp_path / "go").touch()
     for job_id in ids:
-        assert await db.wait_job(job_id) == "slept"
+        assert await db.wait_job(job_id) == 1
     assert len({j.worker for j in await db.list_jobs(queue="grow")}) > 1
     with pytest.raises(UsageError, match="number"):
         await db.scale_pool("grow", -1)
