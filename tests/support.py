@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,6 +54,18 @@ def wait_until(
         if time.monotonic() > end:
             raise AssertionError(f"not within {deadline_s:g} s: {what}")
         time.sleep(0.005)
+
+
+def free_port() -> int:
+    """A port that nobody has, and nobody is given who does not ask for this one."""
+    first_given = int(
+        Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
+    )
+    while True:
+        # Not by the random numbers of tests, which are the same in each process.
+        port = 10_000 + int.from_bytes(os.urandom(4)) % (first_given - 10_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextmanager

@@ -180,23 +180,25 @@ class _Body:
         self.has_ended = not has_length and b"transfer-encoding" not in headers
         self._receive = receive
         self._timeout_s = settings.body_timeout_s
-        self._ends = anyio.current_time() + settings.body_timeout_s
+        self._patience_s = settings.body_timeout_s
         self._left = math.inf if _streams(scope) else settings.max_body_bytes
 
     async def receive(self) -> Message:
         """The next piece; afterwards, the end of the connection."""
         if self.has_ended:
             return await self._receive()
-        timeout_s = min(self._timeout_s, self._ends - anyio.current_time())
+        # The time in which nobody asks for it is not the sender's.
+        began = anyio.current_time()
         try:
-            with anyio.fail_after(max(0.0, timeout_s)):
+            with anyio.fail_after(min(self._timeout_s, self._patience_s)):
                 message = await self._receive()
         except TimeoutError:
             raise _TooSlow from None
+        self._patience_s -= anyio.current_time() - began
         if message["type"] == "http.request":
             size = len(message.get("body", b""))
             self._left -= size
-            self._ends += size / _SLOWEST
+            self._patience_s += size / _SLOWEST
             self.has_ended = not message.get("more_body", False)
         if self._left < 0:
             raise _TooLarge

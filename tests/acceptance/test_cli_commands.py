@@ -51,7 +51,7 @@ def aurora(*arguments: object, stdin: str | None = None, code: int = 0) -> str:
         stdin=None if stdin is not None else subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)

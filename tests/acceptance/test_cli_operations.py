@@ -95,7 +95,7 @@ def test_changes_and_live_results_are_watched_line_by_line(served: Served, path:
         assert process.stdout is not None
         # It follows from an unknown moment on: insert until it has seen enough.
         number = 0
-        while process.poll() is None and number < 3000:
+        while process.poll() is None and number < 30_000:
             served.db.insert_into("users", {"name": f"w{number}", "age": 30})
             number += 1
             if number > 20:

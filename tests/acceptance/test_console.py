@@ -31,7 +31,7 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 VIEWS = [
     "collections", "collections/people", "collections/people/schema",
     "collections/people/indexes", "query", "live/people", "jobs", "system",
@@ -49,7 +49,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=FLAGS, timeout=2 * PATIENCE_MS
+        )
         yield browser
         browser.close()
 
@@ -282,7 +284,7 @@ def test_a_dead_job_is_looked_at_and_retried(visit: Visit, served: Served):
     job = Job("count", {"name": "x"}, max_retries=0)
     job_id = served.db.enqueue_job(job)
     with pytest.raises(JobFailedError):
-        served.db.wait_job(job_id, timeout=40)
+        served.db.wait_job(job_id, timeout=60)
     served.db.new_collection("counters", open=True)
 
     page = visit.log_in(served.token)
@@ -294,7 +296,7 @@ def test_a_dead_job_is_looked_at_and_retried(visit: Visit, served: Served):
     shown = page.get_by_role("dialog", name="Job count")
     expect(shown).to_contain_text("Attempt 1")
     shown.get_by_role("button", name="Retry").click()
-    assert served.db.wait_job(job_id, timeout=40) == "counted"
+    assert served.db.wait_job(job_id, timeout=60) == "counted"
     page.get_by_label("Status").select_option("completed")
     row = page.get_by_role("row", name=f"Job count {job_id}")
     expect(row).to_contain_text("completed")

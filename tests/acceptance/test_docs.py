@@ -37,7 +37,7 @@ def test_the_python_samples_of_a_page_run_in_order(page: Path, tmp_path: Path) -
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, f"sample {number} of {page.name}:\n{done.stderr}"

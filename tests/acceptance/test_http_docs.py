@@ -48,7 +48,7 @@ def test_the_shell_samples_run_as_printed(environment: dict[str, str]) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, f"{sample}\n{done.stdout}\n{done.stderr}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 import pytest
-from support import wait_until
+from support import DEADLINE_S, free_port, wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -21,7 +20,7 @@ def test_the_board_of_orders_ends_when_all_are_served():
         [sys.executable, "-W", "error", str(EXAMPLES / "live_orders.py")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * DEADLINE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -32,9 +31,9 @@ def test_the_board_of_orders_ends_when_all_are_served():
 
 def test_a_browser_resumes_though_the_server_was_restarted(tmp_path):
     command = [sys.executable, str(EXAMPLES / "live_orders_sse.py")]
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+    port = free_port()
     base = f"http://127.0.0.1:{port}"
+    http = httpx.Client(base_url=base, timeout=60)
 
     def serve():
         process = subprocess.Popen(
@@ -45,7 +44,7 @@ def test_a_browser_resumes_though_the_server_was_restarted(tmp_path):
 
         def answers():
             try:
-                return httpx.get(base).status_code == 200
+                return http.get("/").status_code == 200
             except httpx.TransportError:
                 return False
 
@@ -55,7 +54,7 @@ def test_a_browser_resumes_though_the_server_was_restarted(tmp_path):
     def read(count, last=None):
         headers = {} if last is None else {"last-event-id": last}
         found = []
-        with httpx.stream("GET", f"{base}/events", headers=headers) as response:
+        with http.stream("GET", "/events", headers=headers) as response:
             for line in response.iter_lines():
                 name, _, value = line.partition(": ")
                 if name == "event":
@@ -68,20 +67,21 @@ def test_a_browser_resumes_though_the_server_was_restarted(tmp_path):
 
     server = serve()
     try:
-        order = httpx.post(f"{base}/orders", json={"dish": "ramen", "total": 12})
+        order = http.post("/orders", json={"dish": "ramen", "total": 12})
         assert order.status_code == 201
-        assert httpx.post(f"{base}/orders", json={"dish": 3}).status_code == 422
+        assert http.post("/orders", json={"dish": 3}).status_code == 422
         events = read(2)
         assert [name for name, _ in events] == ["put", "alive"]
         number = order.json()["id"]
-        assert httpx.post(f"{base}/orders/{number}/served").status_code == 204
-        httpx.post(f"{base}/orders", json={"dish": "udon", "total": 9})
+        assert http.post(f"/orders/{number}/served").status_code == 204
+        http.post("/orders", json={"dish": "udon", "total": 9})
         server.terminate()
-        server.wait(20)
+        server.wait(DEADLINE_S)
         server = serve()
         resumed = read(2, last=events[-1][1])
         assert [name for name, _ in resumed] == ["remove", "put"]
-        assert httpx.get(f"{base}/events", headers={"last-event-id": "x"}).is_error
+        assert http.get("/events", headers={"last-event-id": "x"}).is_error
     finally:
+        http.close()
         server.terminate()
-        server.wait(20)
+        server.wait(DEADLINE_S)

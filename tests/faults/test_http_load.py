@@ -16,7 +16,7 @@ import trio
 from http_load import Client, Figures, mixed_load
 from processes import kill_actor
 from served import Served, serving
-from support import Figures as Printed, wait_until
+from support import Figures as Printed, free_port, wait_until
 
 from aurora_actors import HttpConfig
 
@@ -102,24 +102,14 @@ def check_after(served: Served, figures: Figures) -> None:
 
 
 @pytest.fixture
-def fixed(tmp_path: Path, unused_port: int) -> Iterator[Served]:
+def fixed(tmp_path: Path) -> Iterator[Served]:
     """A gateway that comes back at the same port."""
-    with serving(tmp_path / "fixed.db", HttpConfig(port=unused_port)) as served:
+    with serving(tmp_path / "fixed.db", HttpConfig(port=free_port())) as served:
         served.db.new_collection(COLLECTION, open=True)
         served.db.insert_many(
             COLLECTION, [{"id": f"seed{n}", "n": n, "kind": "seed"} for n in range(IDS)]
         )
         yield served
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def test_kills_of_storage_and_the_gateway_lose_and_repeat_nothing(fixed: Served):

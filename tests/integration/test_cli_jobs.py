@@ -50,7 +50,7 @@ def known(tmp_path_factory):
     """A database that is open meanwhile, with a job of each kind."""
     path = tmp_path_factory.mktemp("cli") / "jobs.db"
     with blocking.open(path, query_executors=1) as db:
-        db.schedule("nightly", cron="0 3 * * *", time_zone="Asia/Tokyo", job=Job("x"))
+        db.schedule("nightly", cron="0 3 29 2 *", time_zone="Asia/Tokyo", job=Job("x"))
         ids = {
             "dead_letter": fails.enqueue(db),
             "completed": works.enqueue(db, n=5),
@@ -113,7 +113,7 @@ def test_retry_cancel_and_purge(known, aurora, answer):
 def test_schedules_are_listed_paused_and_resumed(known, aurora, answer):
     path, _, db = known
     text = aurora("schedules", "list", path)
-    assert "0 3 * * * (Asia/Tokyo)" in text
+    assert "0 3 29 2 * (Asia/Tokyo)" in text
     assert answer("schedules", "pause", path, "nightly") == {"paused": ["nightly"]}
     assert db.get_schedule("nightly").is_paused
     assert "paused" in aurora("schedules", "list", path)

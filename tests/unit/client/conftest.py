@@ -88,7 +88,7 @@ class Peer:
 
     def wait_for(self, count: int) -> None:
         with self.arrived:
-            assert self.arrived.wait_for(lambda: len(self.requests) >= count, 5)
+            assert self.arrived.wait_for(lambda: len(self.requests) >= count, 60)
 
     def send(self, client: str, number: int, *messages: Message, sender="storage"):
         letters = [Letter(number, message) for message in messages]

@@ -123,7 +123,7 @@ child.wait()
         pid = int(pid_file.read_text())
         assert psutil.pid_exists(pid)
         parent.kill()
-        wait_until(lambda: not _lives(pid), "the child ends with its parent", 10.0)
+        wait_until(lambda: not _lives(pid), "the child ends with its parent")
 
 
 def _lives(pid: int) -> bool:

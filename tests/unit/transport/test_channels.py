@@ -36,7 +36,7 @@ def opener(request: pytest.FixtureRequest, runtime_dir: Path) -> Opener:
 
 @asynccontextmanager
 async def running(*channels: Channel) -> AsyncIterator[None]:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             for channel in channels:
                 nursery.start_soon(channel.run)

@@ -23,12 +23,12 @@ from aurora_actors.transport.sockets import (
 
 def send(outlet: Outlet, data: bytes) -> None:
     while not outlet.send_nowait(data):
-        assert select.select([outlet.send_fd], [], [], 5)[0]
+        assert select.select([outlet.send_fd], [], [], 60)[0]
 
 
 def receive(inbox: Inbox) -> bytes:
     while (data := inbox.receive_nowait()) is None:
-        assert select.select([inbox.fd], [], [], 5)[0]
+        assert select.select([inbox.fd], [], [], 60)[0]
     return data
 
 
@@ -56,7 +56,7 @@ def test_an_outlet_reaches_a_mailbox_that_appears_later(runtime_dir: Path) -> No
     assert outlet.send_nowait(b"early") in (True, False)
     inbox = Inbox(path)
     try:
-        if not select.select([inbox.fd], [], [], 5)[0]:
+        while not select.select([inbox.fd], [], [], 0.5)[0]:
             send(outlet, b"early")
         assert receive(inbox) == b"early"
     finally:
@@ -114,7 +114,7 @@ def test_who_waits_for_room_is_woken_when_the_receiver_is_gone(
         outlet.send_nowait(large)
     inbox.close()
     try:
-        assert select.select([outlet.send_fd], [], [], 10)[0]
+        assert select.select([outlet.send_fd], [], [], 60)[0]
         inbox = Inbox(path)
         send(outlet, b"news")
         assert receive(inbox) == b"news"
