@@ -48,7 +48,7 @@ STOPPED = {
     "stop storage, kill supervisor": 1,
 }
 HANG_TIMEOUT_MS = 700
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 class Trees:
@@ -227,4 +227,4 @@ class Trees:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             writer.communicate()
-        no_process_left(self.path, 5.0)
+        no_process_left(self.path)

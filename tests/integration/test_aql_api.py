@@ -307,7 +307,7 @@ async def test_a_mutation_takes_effect_once_when_its_executor_is_killed(tmp_path
 
         async def insert() -> None:
             for _ in range(40):
-                result = await db.execute(text, timeout=30)
+                result = await db.execute(text, timeout=60)
                 assert isinstance(result, MutationResult)
                 ids.append(result.documents[0].id)
 
@@ -315,7 +315,7 @@ async def test_a_mutation_takes_effect_once_when_its_executor_is_killed(tmp_path
             for _ in range(3):
                 nursery.start_soon(insert)
             for wanted in (20, 60):
-                with trio.fail_after(30):
+                with trio.fail_after(60):
                     while len(ids) < wanted:
                         await trio.sleep(0.002)
                 await kill_async(db, "query_executor-0")

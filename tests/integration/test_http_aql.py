@@ -261,6 +261,6 @@ def test_the_first_request_waits_for_the_tree_rather_than_fail(tmp_path):
             f"{base}/collections",
             json={"name": "a", "open": True},
             headers=headers,
-            timeout=30,
+            timeout=60,
         )
         assert made.status_code == 201, made.text
