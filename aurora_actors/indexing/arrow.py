@@ -68,7 +68,10 @@ LONGEST_VALUE: Final = 1024
 _LONGEST_BOUND: Final = 64
 # A dictionary pays when each value stands there several times.
 _LEAST_REPEATS: Final = 4
-_MOST_WORDS: Final = 4096
+_MOST_WORDS: Final = 1 << 15
+_HEAD: Final = 4096
+# Of values that repeat, but seldom, the beginning has few twice.
+_MOST_NEW: Final = 0.75
 
 _TYPES: Final[dict[Kind, Any]] = {
     Kind.BOOL: pa.bool_(),
@@ -136,12 +139,15 @@ def _without(values: Sequence[Any], positions: Iterable[int]) -> list[Any]:
 
 
 def packed(array: Array) -> Array:
-    """The array as it is written: texts that repeat as a dictionary of them."""
+    """The array as it is written: texts that repeat as a dictionary of them.
+
+    Each word of the dictionary occurs in the array.
+    """
     if not pa.types.is_string(array.type) or len(array) < _LEAST_REPEATS:
         return array
     # A look at the beginning spares unique texts the whole dictionary.
-    head = array[:_MOST_WORDS]
-    if pc.count_distinct(head).as_py() * _LEAST_REPEATS > len(head):
+    head = array[:_HEAD]
+    if pc.count_distinct(head).as_py() > _MOST_NEW * len(head):
         return array
     encoded = array.dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):

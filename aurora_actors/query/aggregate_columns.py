@@ -180,9 +180,12 @@ class _Segment:
     def _distinct(self, slot: Slot, column: Array) -> _Part:
         if slot.kind is Kind.FLOAT:
             column = pc.add(column, 0.0)
+        has_all = self._matched.is_complete
         if not pa.types.is_dictionary(column.type):
-            column = column.dictionary_encode()
+            column, has_all = column.dictionary_encode(), True
         words = column_values(column.dictionary, slot.kind)
+        if has_all and self._reduction.is_whole:
+            return lambda: [words]
         found = self._reduction.distinct(column.indices, len(words))
         return lambda: [[words[code] for code in codes] for codes in found()]
 

@@ -40,6 +40,11 @@ class Matched:
     mask: Array | None
 
     @property
+    def is_complete(self) -> bool:
+        """Whether all rows match, so that each word of a dictionary occurs."""
+        return self.mask is None
+
+    @property
     def count(self) -> int:
         """How many rows match."""
         if self.mask is None:
@@ -61,11 +66,16 @@ class Joined:
     """The matches of several segments as one: small ones cost what a large one does.
 
     Their rows need not ascend from one segment to the next.
+
+    Attributes:
+        count: How many rows match.
+        is_complete: As of :class:`Matched`.
     """
 
     def __init__(self, parts: Sequence[Matched]) -> None:
         self._parts = parts
         self.count = sum(part.count for part in parts)
+        self.is_complete = all(part.is_complete for part in parts)
 
     def column(self, name: str) -> Array:
         """The values of one column in these rows."""
@@ -75,13 +85,23 @@ class Joined:
         packed = [pa.types.is_dictionary(column.type) for column in columns]
         if not any(packed):
             return pa.chunked_array(columns).combine_chunks()
-        if all(packed):
-            return pa.chunked_array(columns).unify_dictionaries().combine_chunks()
-        plain = [
-            column.dictionary_decode() if is_packed else column
+        # Packing is work for each row, and so is unpacking: the fewer rows are changed.
+        in_packed = sum(
+            len(column)
+            for column, is_packed in zip(columns, packed, strict=True)
+            if is_packed
+        )
+        if 2 * in_packed < self.count:
+            plain = [
+                column.dictionary_decode() if is_packed else column
+                for column, is_packed in zip(columns, packed, strict=True)
+            ]
+            return pa.chunked_array(plain).combine_chunks()
+        alike = [
+            column if is_packed else column.dictionary_encode()
             for column, is_packed in zip(columns, packed, strict=True)
         ]
-        return pa.chunked_array(plain).combine_chunks()
+        return pa.chunked_array(alike).unify_dictionaries().combine_chunks()
 
 
 def whole(column: Array) -> Array:
