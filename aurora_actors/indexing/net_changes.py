@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+from msgspec import structs
+
 from aurora_actors.indexing.documents import read_records
 from aurora_actors.schema.values import Buffer
 from aurora_actors.storage.changes import (
@@ -53,6 +55,8 @@ class _Gathered:
         # Inserted rows whose records are the documents as they are now.
         self.present: dict[int, None] = {}
         self.changed: dict[int, tuple[Buffer | None, Buffer | None]] = {}
+        # Rows that are deleted and still have their records.
+        self.marked: list[int] = []
 
     def replace(self, row: int, old: Buffer, new: Buffer | None) -> None:
         """The row was updated or removed."""
@@ -90,19 +94,30 @@ def net_changes(
                 found.changed[row] = (None, None)
         elif kind == _UPDATE:
             found.replace(row, *split_update(value))
+        elif len(value) == HEADER_BYTES:
+            found.marked.append(row)
         else:
             found.replace(row, value[HEADER_BYTES:], None)
     return upto, {
         number: _listed(snapshot, known[number], found)
         for number, found in gathered.items()
-        if found.present or found.changed
+        if found.present or found.changed or found.marked
     }
 
 
 def _listed(
     snapshot: Snapshot, info: CollectionInfo, found: _Gathered
 ) -> list[NetChange]:
-    present = read_records(snapshot, info, sorted(found.present))
+    # What is deleted may still be there; here it is wanted.
+    everything = structs.replace(info, marked=None)
+    if found.marked:
+        for row, record in read_records(snapshot, everything, sorted(found.marked)):
+            if row in found.present:
+                del found.present[row]
+                found.changed[row] = (None, None)
+            else:
+                found.replace(row, record, None)
+    present = read_records(snapshot, everything, sorted(found.present))
     changes = [NetChange(row, None, record) for row, record in present]
     if found.changed:
         changes += [

@@ -258,10 +258,8 @@ def _number_behind(
     if block.following is not None:
         return block.following >> _SHIFT
     # There was nothing behind when the block was read; there may be now.
-    cursor = snapshot.open_cursor(info, ((number + 1) << _SHIFT) - 1)
-    if cursor is None:
-        return None
-    return int.from_bytes(cursor.key()[4:], "big") >> _SHIFT
+    following = next(snapshot.scan(info, ((number + 1) << _SHIFT) - 1), None)
+    return None if following is None else following[0] >> _SHIFT
 
 
 def _load(

@@ -7,7 +7,7 @@ batch read, so that each sees what those before it did. Storage process only.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from heapq import merge
 from typing import Final, TypeAlias
 
@@ -16,6 +16,7 @@ from aurora_actors.storage.changes import change_header
 from aurora_actors.storage.environment import Table, Tables, Transaction
 from aurora_actors.storage.jobs.index import READY
 from aurora_actors.storage.layout import row_key
+from aurora_actors.storage.marking import BitMap64
 
 __all__ = ["BatchView", "Overlay"]
 
@@ -31,12 +32,20 @@ class BatchView:
         txn: The transaction below.
         tables: Its named databases.
         start: The last LSN before the batch.
+        marked: The deleted rows that are still in the tables, by what keys begin with.
     """
 
-    def __init__(self, txn: Transaction, tables: Tables, start: int) -> None:
+    def __init__(
+        self,
+        txn: Transaction,
+        tables: Tables,
+        start: int,
+        marked: Mapping[bytes, BitMap64],
+    ) -> None:
         self.txn = txn
         self.tables = tables
         self._start = start
+        self._marked = marked
         # Keys as in the tables; ``None`` for what is removed.
         self._docs: Overlay = {}
         self._ids: Overlay = {}
@@ -56,7 +65,7 @@ class BatchView:
         Returns:
             ``None`` when one of them is not there.
         """
-        if self._ids:
+        if self._ids or (self._marked and id_keys[0][:4] in self._marked):
             rows = [self.row_of(key) for key in id_keys]
             known = [row for row in rows if row is not None]
             return known if len(known) == len(rows) else None
@@ -72,11 +81,22 @@ class BatchView:
 
     def _number(self, overlay: Overlay, table: Table, key: bytes) -> int | None:
         value = overlay[key] if key in overlay else self.txn.get(key, db=table)
-        return None if value is None else int.from_bytes(value, "big")
+        if value is None:
+            return None
+        row = int.from_bytes(value, "big")
+        if self._marked and row in self._marked.get(key[:4], ()):
+            return None
+        return row
 
     def record(self, collection: Collection, row: int) -> bytes | None:
         """The current record of a row."""
-        key = row_key(collection.id, row)
+        if self._marked and row in self._marked.get(collection.prefix, ()):
+            return None
+        return self.stored_record(collection.id, row)
+
+    def stored_record(self, collection: int, row: int) -> bytes | None:
+        """The record in a row, though its document may be deleted already."""
+        key = row_key(collection, row)
         if key in self._docs:
             return self._docs[key]
         found: bytes | None = self.txn.get(key, db=self.tables.docs)
@@ -89,6 +109,9 @@ class BatchView:
             return [record for record in found if record is not None]
         cursor = self.txn.cursor(self.tables.docs)
         pack, prefix = _U64.pack, collection.prefix
+        gone = self._marked.get(prefix)
+        if gone is not None:
+            rows = [row for row in rows if row not in gone]
         keys = [prefix + pack(row) for row in rows]
         return [record for _, record in cursor.getmulti(keys)]
 
@@ -148,6 +171,15 @@ class BatchView:
         new = (key for key in added if overlay[key] is not None)
         return merge(stored, new) if added else stored
 
+    def may_exist(self, collection: Collection, rows: AbstractSet[int]) -> bool:
+        """Whether none of ``rows`` is deleted but still there, as far as is known."""
+        gone = self._marked.get(collection.prefix)
+        return gone is None or rows.isdisjoint(gone)
+
+    def marked_rows(self) -> int:
+        """How many deleted rows are still in the tables."""
+        return sum(map(len, self._marked.values()))
+
     def any_id(self, id_keys: Iterable[bytes]) -> bytes | None:
         """One of ``id_keys`` that is taken, if any is."""
         return self._any(self._ids, self.tables.ids, id_keys)
@@ -163,6 +195,9 @@ class BatchView:
         if len(ordered) == 1:
             key = ordered[0]
             return key if self._number(overlay, table, key) is not None else None
+        if self._marked and ordered[0][:4] in self._marked:
+            known = (key for key in ordered if self._number(overlay, table, key))
+            return next(known, None)
         if overlay:
             for key in ordered:
                 if overlay.get(key) is not None:

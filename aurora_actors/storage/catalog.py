@@ -13,6 +13,7 @@ changed. Keys and values, numbers big-endian:
 ``c`` + id u32      LSN of the creation u64, encoded definition
 ``n`` + id u32      next row id u64, number of documents u64
 ``d`` + id u32      LSN of the removal u64; its documents are still to be reclaimed
+``x`` + ...         see ``storage.marking``
 =================== ==========================================================
 """
 
@@ -44,6 +45,7 @@ from aurora_actors.storage.layout import (
     collection_prefix,
     field_prefix,
 )
+from aurora_actors.storage.marking import BitMap64, Marked, all_marked, read_marks
 
 __all__ = [
     "Catalog",
@@ -142,6 +144,8 @@ class Catalog:
         self.by_id: dict[int, Collection] = {}
         self.counters: dict[int, Counters] = {}
         self.dropped: dict[int, int] = {}
+        self.marks: Marked = {}
+        self.marked: dict[bytes, BitMap64] = {}
         self.numbers = {"next_collection": 1, "version": 0}
 
     @classmethod
@@ -158,6 +162,9 @@ class Catalog:
             catalog.by_id[number] = collection
             catalog.counters[number] = read_counters(txn, meta, number)
         catalog.dropped.update(read_dropped(txn, meta))
+        catalog.marks.update(read_marks(txn, meta))
+        for number, rows in all_marked(catalog.marks.items()).items():
+            catalog.marked[collection_prefix(number)] = rows
         following = txn.get(META_NEXT_COLLECTION, db=meta)
         if following is not None:
             catalog.numbers["next_collection"] = _U32.unpack(following)[0]

@@ -13,7 +13,8 @@ and goes on as its kind says:
   while the version is the one in ``docs``. A version is thus stored once: in ``docs``
   as long as it is current, then as the *old* record of what came after it.
 * update: 4 bytes length of the old record, the old record, the new record.
-* delete: the old record.
+* delete: the old record; nothing while that is still in ``docs``, as it is when the row
+  is only marked (``storage.marking``).
 * define, drop: the encoded definition.
 """
 
@@ -34,6 +35,7 @@ __all__ = [
     "catalog_change",
     "change_header",
     "delete_changes",
+    "delete_marks",
     "insert_change",
     "insert_changes",
     "resolve_change",
@@ -146,6 +148,12 @@ def delete_changes(
     ]
 
 
+def delete_marks(collection: int, rows: Iterable[int]) -> list[bytes]:
+    """The change records of deletes whose documents are still in ``docs``."""
+    pack, kind = _HEADER.pack, int(ChangeKind.DELETE)
+    return [pack(kind, collection, row) for row in rows]
+
+
 def catalog_change(kind: ChangeKind, collection: int, definition: bytes) -> bytes:
     """The change record of a collection's creation or removal."""
     return _HEADER.pack(kind, collection, 0) + definition
@@ -180,6 +188,9 @@ def resolve_change(
         raise CorruptionError(f"an insert's record of {len(value)} bytes")
     if kind is ChangeKind.UPDATE:
         return Change(lsn, kind, collection, row, *split_update(value))
+    if kind is ChangeKind.DELETE and not rest:
+        old = record_after(collection, row, 0)
+        return None if old is None else Change(lsn, kind, collection, row, old, None)
     if kind is ChangeKind.DEFINE:
         return Change(lsn, kind, collection, row, None, rest)
     return Change(lsn, kind, collection, row, rest, None)

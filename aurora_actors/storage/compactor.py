@@ -56,18 +56,28 @@ class Compactor:
         """Whether one is under way."""
         return self._current is not None
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether one is under way, or will be as soon as all is reclaimed."""
+        return self._current is not None or self._is_wanted
+
+    @property
+    def _has_to_wait(self) -> bool:
+        catalog = self._store.catalog
+        return bool(catalog.dropped or catalog.marks)
+
     def due(self) -> float | None:
         """Seconds until :meth:`run` has something to do."""
         if self._current is not None:
             return _POLL_S if self._current.is_waiting else 0.0
-        if self._is_wanted and not self._store.catalog.dropped:
+        if self._is_wanted and not self._has_to_wait:
             return 0.0
         if not self._store.config.auto_compact:
             return None
         return max(0.0, self._next - self._clock())
 
     def start(self) -> None:
-        """Start one, unless one is under way; removed collections are reclaimed first.
+        """Start one, unless one is under way; what is deleted is reclaimed first.
 
         Raises:
             StorageFullError: there is no room for a second data file.
@@ -76,7 +86,7 @@ class Compactor:
             return
         self._outcome = None
         self._started = self._clock()
-        if self._store.catalog.dropped:
+        if self._has_to_wait:
             self._is_wanted = True
         else:
             self._current = Compaction(self._store, self._upkeep)
@@ -97,7 +107,7 @@ class Compactor:
         if self._current is not None:
             self._step(self._current)
         elif self._is_wanted:
-            if not self._store.catalog.dropped:
+            if not self._has_to_wait:
                 self._is_wanted = False
                 self._start_quietly()
         elif self._store.config.auto_compact and self._clock() >= self._next:

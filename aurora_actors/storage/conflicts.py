@@ -75,6 +75,10 @@ class Present(Protocol):
         """The record in a row."""
         ...
 
+    def stored(self, collection: int, row: int) -> Buffer | None:
+        """The record in a row, though its document may be deleted."""
+        ...
+
     def change_values(self, after_lsn: int) -> Iterator[Buffer]:
         """The change records after ``after_lsn``, in their order."""
         ...
@@ -106,6 +110,10 @@ class BatchPresent:
         found = self._batch.catalog.by_id.get(collection)
         return None if found is None else self._batch.record(found, row)
 
+    def stored(self, collection: int, row: int) -> Buffer | None:
+        """The record in a row, though its document may be deleted."""
+        return self._batch.stored_record(collection, row)
+
 
 class SnapshotPresent:
     """The state of a snapshot."""
@@ -131,6 +139,10 @@ class SnapshotPresent:
     def current(self, collection: int, row: int) -> Buffer | None:
         """The record in a row."""
         return self._snapshot.get_row(self._infos[collection], row)
+
+    def stored(self, collection: int, row: int) -> Buffer | None:
+        """The record in a row, though its document may be deleted."""
+        return self._snapshot.stored_record(self._infos[collection], row)
 
     def change_values(self, after_lsn: int) -> Iterator[Buffer]:
         """The change records after ``after_lsn``, in their order."""
@@ -242,7 +254,7 @@ class Validation:
                 if kind == ChangeKind.UPDATE:
                     self._test(number, split_update(value)[0])
                 elif kind == ChangeKind.DELETE:
-                    self._test(number, value[HEADER_BYTES:])
+                    self._test_deleted(number, row, value[HEADER_BYTES:])
             if count % _STEP == 0:
                 yield
         for count, (number, row) in enumerate(seen, 1):
@@ -251,6 +263,11 @@ class Validation:
                 self._test(number, record)
             if count % _STEP == 0:
                 yield
+
+    def _test_deleted(self, collection: int, row: int, old: Buffer) -> None:
+        record = old or self._present.stored(collection, row)
+        if record is not None:
+            self._test(collection, record)
 
     def _test(self, collection: int, record: Buffer) -> None:
         """Refuse if one of the queries on the collection would find the record."""

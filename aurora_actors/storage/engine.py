@@ -47,7 +47,7 @@ from aurora_actors.storage.jobs.standing import recall, set_clock
 from aurora_actors.storage.operations import CompilePredicate, Operations
 from aurora_actors.storage.origins import AUDITOR, Origins
 from aurora_actors.storage.outcomes import encode_reply
-from aurora_actors.storage.reclaim import reclaim_some
+from aurora_actors.storage.reclaim import Reclaimer
 from aurora_actors.storage.replay import Entry, encode_payload
 from aurora_actors.storage.requests import ACTOR, RequestRunner, StorageCall
 from aurora_actors.storage.space import Space
@@ -91,7 +91,8 @@ class Engine:
         self._compactor = Compactor(store, upkeep, self._space, clock)
         self._ageing = Ageing(store, wall)
         self._clock = clock
-        self._reclaim_at = self._jobs_again = 0.0
+        self._reclaimer = Reclaimer(store, clock, upkeep.wrote)
+        self._jobs_again = 0.0
         self._origins = (
             Origins(lambda: store.tables.meta, time.time) if config.audit_path else None
         )
@@ -210,6 +211,8 @@ class Engine:
         start = store.state.lsn
         txn = store.begin()
         batch = store.new_batch(txn)
+        if not self._compactor.is_wanted:
+            batch.mark_from = store.mark_from
         point = batch.savepoint()
         try:
             replies, entries = self._runner.run(batch, part)
@@ -366,9 +369,9 @@ class Engine:
         waits = [self._upkeep.due(self._store.state), self._space.due()]
         if not self._compactor.is_running:
             waits.append(self._ageing.due())
+            if (reclaiming := self._reclaimer.due()) is not None:
+                waits.append(reclaiming)
         waits.append(max(self.jobs.due(), self._jobs_again - self._clock()))
-        if self._store.catalog.dropped and not self._compactor.is_running:
-            waits.append(max(0.0, self._reclaim_at - self._clock()))
         if (compacting := self._compactor.due()) is not None:
             waits.append(compacting)
         return min(waits)
@@ -386,8 +389,8 @@ class Engine:
         self._space.look()
         if not self._compactor.is_running:
             self._ageing.run()
-            if self._store.catalog.dropped:
-                self._reclaim()
+            if (error := self._reclaimer.run()) is not None:
+                self._compactor.refuse(error)
         self._compactor.run()
         self.run_jobs()
         self._check_usable()
@@ -404,19 +407,6 @@ class Engine:
     def take_compaction(self) -> Compacted | AuroraError | None:
         """What the last compaction came to, once it is done."""
         return self._compactor.take_outcome()
-
-    def _reclaim(self) -> None:
-        store = self._store
-        try:
-            with store.writing() as txn:
-                done = reclaim_some(txn, store.tables, store.catalog)
-        except StorageFullError as exc:
-            _log.warning("no room to reclaim a removed collection")
-            self._compactor.refuse(exc)
-            self._reclaim_at = self._clock() + _RECLAIM_AGAIN_S
-            return
-        if done is not None:
-            del store.catalog.dropped[done]
 
     # -------------------------------------------------------------- the rest
     def forget_client(self, client: str) -> None:

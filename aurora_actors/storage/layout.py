@@ -41,6 +41,7 @@ __all__ = [
     "META_COUNTERS",
     "META_DROPPED",
     "META_FORMAT",
+    "META_MARKED",
     "META_MOVED",
     "META_NEXT_COLLECTION",
     "META_STATE",
@@ -69,7 +70,7 @@ WRITER_LOCK: Final = "writer.lock"
 REPAIR_SCRATCH: Final = "repair.new"
 REPAIR_READY: Final = "ready"
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 TABLES: Final = (
     b"meta",
     b"docs",
@@ -90,6 +91,7 @@ META_AGES: Final = b"ages"
 META_COLLECTION: Final = b"c"
 META_COUNTERS: Final = b"n"
 META_DROPPED: Final = b"d"
+META_MARKED: Final = b"x"
 
 _U32 = struct.Struct(">I")
 _FIELD = struct.Struct(">IH")

@@ -7,7 +7,7 @@ at the commit. Deterministic; in the storage process.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from aurora_actors.errors import ConflictError
@@ -17,7 +17,7 @@ from aurora_actors.schema.values import decode_document
 from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.writeset import WriteSet
 
-__all__ = ["CompilePredicate", "Predicate", "matching_rows"]
+__all__ = ["CompilePredicate", "Predicate", "matching_records", "matching_rows"]
 
 Predicate: TypeAlias = Callable[[dict[str, object], str], bool]
 CompilePredicate: TypeAlias = Callable[[bytes], Predicate]
@@ -28,8 +28,11 @@ def matching_rows(
     collection: Collection,
     request: ChangeMatching,
     compile_predicate: CompilePredicate,
-) -> tuple[list[int], list[bytes]]:
-    """The rows the statement means at this point, ascending, and their records.
+) -> tuple[list[int], dict[int, bytes]]:
+    """The rows the statement means at this point, ascending.
+
+    Returns:
+        Besides them the records of those that have been looked at again.
 
     Raises:
         ConflictError: that cannot be told any more; it has to be run again.
@@ -48,21 +51,46 @@ def matching_rows(
         raise ConflictError(
             f"{collection.name} has changed since LSN {since}; run it again"
         )
-    rows = sorted(set(request.rows) - changed)
-    records = batch.records(collection, rows)
-    if len(records) != len(rows):
-        raise ConflictError(
-            f"{collection.name} has no longer all rows of the statement; run it again"
-        )
-    if not changed:
-        return rows, records
-    found = dict(zip(rows, records, strict=True))
-    matches = compile_predicate(request.predicate)
-    for row in changed:
-        record = batch.record(collection, row)
-        if record is not None and matches(
-            decode_document(record_body(record)), record_id(record)
-        ):
-            found[row] = record
-    ordered = sorted(found)
-    return ordered, [found[row] for row in ordered]
+    rows = set(request.rows) - changed
+    if not batch.may_exist(collection, rows):
+        raise _incomplete(collection)
+    found: dict[int, bytes] = {}
+    if changed:
+        matches = compile_predicate(request.predicate)
+        for row in changed:
+            record = batch.record(collection, row)
+            if record is not None and matches(
+                decode_document(record_body(record)), record_id(record)
+            ):
+                found[row] = record
+    return sorted(rows.union(found)), found
+
+
+def matching_records(
+    batch: WriteSet,
+    collection: Collection,
+    rows: Sequence[int],
+    known: Mapping[int, bytes],
+) -> list[bytes]:
+    """The records of what :func:`matching_rows` has found.
+
+    Raises:
+        ConflictError: some of them are not there; the statement has to be run again.
+    """
+    if not known:
+        records = batch.records(collection, rows)
+        if len(records) == len(rows):
+            return records
+        raise _incomplete(collection)
+    unread = [row for row in rows if row not in known]
+    read = batch.records(collection, unread)
+    if len(read) != len(unread):
+        raise _incomplete(collection)
+    by_row = {**known, **dict(zip(unread, read, strict=True))}
+    return [by_row[row] for row in rows]
+
+
+def _incomplete(collection: Collection) -> ConflictError:
+    return ConflictError(
+        f"{collection.name} has no longer all rows of the statement; run it again"
+    )

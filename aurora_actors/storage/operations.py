@@ -54,7 +54,12 @@ from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.insertion import Inserts, value_taken
 from aurora_actors.storage.jobs.changes import JobChanges, Surroundings
 from aurora_actors.storage.keys import id_key, present_keys, unique_keys
-from aurora_actors.storage.matching import CompilePredicate, Predicate, matching_rows
+from aurora_actors.storage.matching import (
+    CompilePredicate,
+    Predicate,
+    matching_records,
+    matching_rows,
+)
 from aurora_actors.storage.redefinition import check_redefinition
 from aurora_actors.storage.transactions import apply_commit
 from aurora_actors.storage.updating import Updates
@@ -274,7 +279,11 @@ class Operations:
     # -------------------------------------------------------------- many documents
     def _change_matching(self, batch: WriteSet, request: ChangeMatching) -> Written:
         collection = batch.catalog.find(request.collection)
-        rows, records = matching_rows(batch, collection, request, self._compile)
+        rows, known = matching_rows(batch, collection, request, self._compile)
+        if request.patch is None and batch.marks(len(rows)):
+            batch.mark(collection, rows)
+            return self._written(batch.lsn, len(rows))
+        records = matching_records(batch, collection, rows, known)
         if request.patch is None:
             return self._delete_rows(batch, collection, rows, records)
         patch, last = decode_patch(request.patch), 0

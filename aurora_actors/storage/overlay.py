@@ -183,6 +183,8 @@ class Overlay(Snapshot):
             found = Collection(info.id, info.definition, info.created_lsn)
             self._collections[info.id] = found
         counters = read_counters(self.txn, self._tables.meta, info.id)
+        if info.marked is not None:
+            catalog.marked[info.prefix] = info.marked
         catalog.by_name[name] = catalog.by_id[info.id] = found
         catalog.counters[info.id] = counters
         return True

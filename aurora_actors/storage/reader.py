@@ -301,9 +301,12 @@ def _read_record(
         number, _, catalog = shared.known
         if txn.id() != number:
             _, _, catalog = _present_catalog(shared, txn)
-        prefix = catalog[collection].prefix
+        info = catalog[collection]
+        prefix = info.prefix
         get, tables = txn.get, shared.tables
         row = get(prefix + document_id.encode(), None, tables.ids)
+        if info.marked is not None and row and info.hides(row):
+            return None
         found: bytes | None = row and get(prefix + row, None, tables.docs)
     except KeyError:
         raise _Unsure from None
@@ -330,6 +333,8 @@ def _read_unique(
         info = catalog[collection]
         get, tables = txn.get, shared.tables
         row = get(info.unique[field] + key, None, tables.unique)
+        if info.marked is not None and row and info.hides(row):
+            return None
         found: bytes | None = row and get(info.prefix + row, None, tables.docs)
     except KeyError:
         raise _Unsure from None

@@ -122,12 +122,15 @@ class Rebuilding:
         """Take records as they are."""
         done = 0
         docs, rows, dropped = self._tables.docs, self._rows, self._numbers.dropped
+        marked = self._numbers.marked
         while part := list(islice(documents, _STEP)):
             items = []
             for number, row, record in part:
                 if number in dropped:
                     continue
                 rows[number] = max(row, rows.get(number, 0))
+                if row in marked.get(number, ()):
+                    continue
                 self._newest = max(self._newest, int.from_bytes(record[:8], "big"))
                 items.append((row_key(number, row), record))
             with lmdb_errors(self._path), self._writing() as txn:

@@ -34,6 +34,7 @@ from aurora_actors.storage.environment import (
 from aurora_actors.storage.findings import Findings
 from aurora_actors.storage.frames import Frame, scan_frames
 from aurora_actors.storage.layout import META_NEXT_COLLECTION, row_key
+from aurora_actors.storage.marking import BitMap64, all_marked, read_marks
 
 __all__ = [
     "Numbers",
@@ -91,11 +92,13 @@ class Numbers(NamedTuple):
         rows: The last row of each collection.
         collection: The last collection.
         dropped: The removed collections whose documents are still there.
+        marked: The deleted rows that are still there, by collection.
     """
 
     rows: dict[int, int]
     collection: int
     dropped: frozenset[int]
+    marked: dict[int, BitMap64]
 
 
 def read_numbers(
@@ -110,10 +113,11 @@ def read_numbers(
                 rows[number] = read_counters(txn, meta, number).next_row - 1
             following = txn.get(META_NEXT_COLLECTION, db=meta)
             last = int.from_bytes(following, "big") - 1 if following else 0
-            return Numbers(rows, last, frozenset(read_dropped(txn, meta)))
+            marked = all_marked(read_marks(txn, meta))
+            return Numbers(rows, last, frozenset(read_dropped(txn, meta)), marked)
     except (AuroraError, lmdb.Error, struct.error) as exc:
         found.add("meta", f"the counters cannot be read: {exc}")
-        return Numbers(rows, 0, frozenset())
+        return Numbers(rows, 0, frozenset(), {})
 
 
 def _take(

@@ -47,6 +47,7 @@ from aurora_actors.storage.layout import (
     request_key,
     value_key,
 )
+from aurora_actors.storage.marking import BitMap64, all_marked, read_marks
 from aurora_actors.storage.origins import Origin, read_origins
 
 __all__ = ["CatalogCache", "CollectionInfo", "Snapshot", "unique_prefixes"]
@@ -78,6 +79,7 @@ class CollectionInfo(msgspec.Struct, frozen=True):
         created_lsn: The change that made it.
         prefix: What its keys begin with.
         unique: What the keys of each unique field begin with.
+        marked: The deleted rows that are still in the tables: see ``storage.marking``.
     """
 
     id: int
@@ -86,11 +88,16 @@ class CollectionInfo(msgspec.Struct, frozen=True):
     created_lsn: int
     prefix: bytes
     unique: dict[str, bytes] = {}
+    marked: BitMap64 | None = None
 
     @property
     def name(self) -> str:
         """The collection's name."""
         return self.definition.name
+
+    def hides(self, row: bytes | memoryview) -> bool:
+        """Whether the document in a row, as ``ids`` and ``unique`` say it, is deleted."""
+        return self.marked is not None and int.from_bytes(row, "big") in self.marked
 
 
 def unique_prefixes(number: int, definition: CollectionDefinition) -> dict[str, bytes]:
@@ -219,6 +226,7 @@ class Snapshot:
             if cache.version == version:  # and not replaced in between
                 return found
         catalog: dict[str, CollectionInfo] = {}
+        marked = all_marked(read_marks(self.txn, self._tables.meta))
         for number, created, encoded in read_definitions(self.txn, self._tables.meta):
             definition = decode_definition(encoded)
             catalog[definition.name] = CollectionInfo(
@@ -228,6 +236,7 @@ class Snapshot:
                 created,
                 collection_prefix(number),
                 unique_prefixes(number, definition),
+                marked.get(number),
             )
         if version > cache.version:
             # An older snapshot must not put its catalog in the place of a newer one.
@@ -244,7 +253,7 @@ class Snapshot:
         except UnicodeEncodeError:
             return None  # no document can have this id
         row = self._get(key, None, self._tables.ids)
-        if row is None:
+        if row is None or info.hides(row):
             return None
         record: memoryview | None = self._get(
             info.prefix + row, None, self._tables.docs
@@ -253,6 +262,8 @@ class Snapshot:
 
     def get_row(self, info: CollectionInfo, row: int) -> memoryview | None:
         """The record in this row."""
+        if info.marked is not None and row in info.marked:
+            return None
         key = _PAIR.pack(info.id, row)
         record: memoryview | None = self._get(key, None, self._tables.docs)
         return record
@@ -262,6 +273,7 @@ class Snapshot:
     ) -> list[tuple[int, memoryview]]:
         """The records of many rows; ascending rows are read fastest."""
         pack, number = _PAIR.pack, info.id
+        rows = _living(info, rows)
         cursor = self.txn.cursor(self._tables.docs)
         found = cursor.getmulti([pack(number, row) for row in rows])
         unpack = _PAIR.unpack
@@ -269,6 +281,7 @@ class Snapshot:
 
     def get_records(self, info: CollectionInfo, rows: list[int]) -> list[memoryview]:
         """As :meth:`get_rows`, but only the records."""
+        rows = _living(info, rows)
         if len(rows) <= _FEW:
             prefix, pack_row, get = info.prefix, _U64.pack, self._get
             docs = self._tables.docs
@@ -283,7 +296,7 @@ class Snapshot:
         """The row of the document with this id."""
         key = info.prefix + document_id.encode(errors="surrogatepass")
         row = self._get(key, None, self._tables.ids)
-        return None if row is None else int.from_bytes(row, "big")
+        return None if row is None or info.hides(row) else int.from_bytes(row, "big")
 
     def rows_by_id(
         self,
@@ -305,7 +318,9 @@ class Snapshot:
             key = bytes(cursor.key())
             if not first <= key < last:
                 return
-            yield key[4:], int.from_bytes(cursor.value(), "big")
+            row = int.from_bytes(cursor.value(), "big")
+            if info.marked is None or row not in info.marked:
+                yield key[4:], row
             found = cursor.prev() if descending else cursor.next()
 
     def job_entry(self, key: bytes) -> bytes | None:
@@ -329,7 +344,8 @@ class Snapshot:
         with suppress(ValueError, DataError):
             key = prefix + value_key(value)
             row = self._get(key, None, self._tables.unique)
-            return None if row is None else int.from_bytes(row, "big")
+            if row is not None and not info.hides(row):
+                return int.from_bytes(row, "big")
         return None
 
     def job_row(self, entry: bytes) -> int | None:
@@ -344,20 +360,25 @@ class Snapshot:
         cursor = self.txn.cursor(self._tables.docs)
         if not cursor.set_range(_PAIR.pack(info.id, after_row + 1)):
             return
-        unpack, number = _PAIR.unpack, info.id
+        unpack, number, marked = _PAIR.unpack, info.id, info.marked
         for key, record in cursor.iternext():
             collection, row = unpack(key)
             if collection != number:
                 return
-            yield row, record
+            if marked is None or row not in marked:
+                yield row, record
 
     def open_cursor(self, info: CollectionInfo, after_row: int = 0) -> Cursor | None:
         """A cursor on the first document behind ``after_row``; ``None`` at the end.
+
+        Also ``None`` when only :meth:`scan` leaves out what is deleted.
 
         For scans that look at the values alone (0.21 us each, against 0.48 with
         :meth:`scan`): its ``iternext(keys=False)`` does not stop where the collection
         does, which its ``key()`` tells (collection u32, row u64).
         """
+        if info.marked is not None:
+            return None
         cursor = self.txn.cursor(self._tables.docs)
         if not cursor.set_range(_PAIR.pack(info.id, after_row + 1)):
             return None
@@ -401,6 +422,10 @@ class Snapshot:
     def superseded_record(self, ended_by: int) -> Buffer | None:
         """The version that the change ``ended_by`` put an end to."""
         return self._record_after(0, 0, ended_by)
+
+    def stored_record(self, info: CollectionInfo, row: int) -> Buffer | None:
+        """The record in a row, though its document may be deleted already."""
+        return self._record_after(info.id, row, 0)
 
     def origins(self, after_lsn: int) -> Iterator[Origin]:
         """Where the changes after ``after_lsn`` come from, if an audit log is kept."""
@@ -455,3 +480,9 @@ class Snapshot:
             old: memoryview = value[13:]
             return old
         return split_update(value)[0]
+
+
+def _living(info: CollectionInfo, rows: list[int]) -> list[int]:
+    """Those of ``rows`` that are not deleted already."""
+    marked = info.marked
+    return rows if marked is None else [row for row in rows if row not in marked]

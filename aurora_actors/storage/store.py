@@ -39,6 +39,7 @@ from aurora_actors.storage.frames import Frame
 from aurora_actors.storage.generations import data_file_name
 from aurora_actors.storage.history import History
 from aurora_actors.storage.layout import CHECKPOINT_FILE, META_MOVED, WAL_DIRECTORY
+from aurora_actors.storage.marking import MARK_FROM
 from aurora_actors.storage.origins import note_origins
 from aurora_actors.storage.outcomes import Outcomes
 from aurora_actors.storage.recovery import (
@@ -68,12 +69,14 @@ class Settings(NamedTuple):
         boot: This run of the machine; ``None`` asks the system.
         map_size: The data file's largest size; ``None`` takes ``max_size_gb``.
         checkpoint_log_bytes: The log's size that makes a checkpoint due.
+        mark_from: From how many documents on deletions are marked first.
     """
 
     files: Files = Files()
     boot: str | None = None
     map_size: int | None = None
     checkpoint_log_bytes: int | None = None
+    mark_from: int = MARK_FROM
 
 
 class Store:
@@ -89,6 +92,7 @@ class Store:
         generation: Which data file is the current one.
         files: The file system.
         map_size: The data file's largest size.
+        mark_from: From how many documents on deletions are marked first.
     """
 
     def __init__(self, config: AuroraConfig, settings: Settings) -> None:
@@ -97,6 +101,7 @@ class Store:
         self.generation = 0
         self.replayed_frames = 0
         self.files = settings.files
+        self.mark_from = settings.mark_from
         self.map_size = settings.map_size or config.max_size_gb << 30
         self._boot = boot_id() if settings.boot is None else settings.boot
         self._open_things = ExitStack()
@@ -273,6 +278,18 @@ class Store:
             except BaseException:
                 txn.abort()
                 raise
+
+    @contextmanager
+    def changing(self) -> Iterator[WriteSet]:
+        """One write set outside of the batches: written at the end, or undone."""
+        with ExitStack() as undo:
+            with self.writing() as txn:
+                batch = self.new_batch(txn)
+                undo.callback(batch.rollback, batch.savepoint())
+                yield batch
+                state = batch.flush()
+            undo.pop_all()
+        self.state = state
 
     def begin(self) -> Transaction:
         """Begin a write transaction; the caller commits or aborts it."""

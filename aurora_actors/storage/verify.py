@@ -46,6 +46,7 @@ from aurora_actors.storage.layout import (
     unpack_request_key,
     value_key,
 )
+from aurora_actors.storage.marking import BitMap64, all_marked, read_marks
 from aurora_actors.storage.verify_changes import ChangeChecks
 
 __all__ = ["TableSummary", "check_tables"]
@@ -76,7 +77,7 @@ def check_tables(txn: Transaction, tables: Tables, found: Findings) -> TableSumm
     collections = checks.run()
     changes = 0
     with _readable(found, "changes"):
-        log = ChangeChecks(txn, tables, state, found, checks.live)
+        log = ChangeChecks(txn, tables, state, found, checks.live, checks.marked)
         changes = log.run()
         if log.current != checks.recent:
             found.add(
@@ -136,6 +137,7 @@ class _Checks:
         self._state = state
         self._found = found
         self.live: dict[int, Collection] = {}
+        self.marked: dict[int, BitMap64] = {}
         self._dropped: set[int] = set()
         self._documents: dict[int, int] = {}
         self._values: dict[int, int] = {}
@@ -146,6 +148,8 @@ class _Checks:
         """Check; returns the number of documents of each collection."""
         with _readable(self._found, "meta"):
             self._catalog()
+        with _readable(self._found, "meta"):
+            self._marks()
         with _readable(self._found, "docs"):
             self._docs()
         for area, table, due in (
@@ -185,6 +189,20 @@ class _Checks:
                     "meta", f"collection {number} is not below next_collection {limit}"
                 )
 
+    def _marks(self) -> None:
+        """Deleted rows that may still be there: see ``storage.marking``."""
+        marks = list(read_marks(self._txn, self._tables.meta))
+        for name, rows in marks:
+            last = name.first_lsn + len(rows) - 1
+            if name.collection not in self.live or last > self._state.lsn or not rows:
+                self._found.add(
+                    "meta",
+                    f"{len(rows):,} rows of collection {name.collection} are marked as "
+                    f"deleted by changes up to {last}: there is no such collection, or "
+                    "no such change",
+                )
+        self.marked = all_marked(marks)
+
     # -------------------------------------------------------------- documents
     def _docs(self) -> None:
         for number, rows in _groups(self._txn, self._tables.docs):
@@ -208,15 +226,18 @@ class _Checks:
         self, collection: Collection, rows: Iterator[tuple[int, memoryview]]
     ) -> None:
         count = values = last = recent = 0
-        first = self._first
+        first, marked = self._first, self.marked.get(collection.id, ())
         get, prefix = self._txn.get, collection.prefix
         ids, newest = self._tables.ids, self._state.lsn
         inspect = collection.validator.inspect
         for last, record in rows:
-            count += 1
+            is_deleted = last in marked
+            count += not is_deleted
             try:
                 lsn, document_id, body = unpack_record(record)
                 recent += lsn >= first
+                if is_deleted:
+                    continue
                 unique = inspect(body)
                 row = get(prefix + document_id.encode(), None, ids)
                 if not is_intact(record):
@@ -308,8 +329,11 @@ class _Checks:
     def _entries(self, area: str, table: Table, due: dict[int, int]) -> None:
         """As many entries as documents or values: with a match for each, no stray."""
         counts: dict[int, int] = {}
-        for key in self._txn.cursor(table).iternext(values=False):
+        marked = self.marked
+        for key, row in self._txn.cursor(table):
             number = int.from_bytes(key[:4], "big")
+            if number in marked and int.from_bytes(row, "big") in marked[number]:
+                continue  # it goes when the row does
             counts[number] = counts.get(number, 0) + 1
         for number in counts.keys() | {n for n, count in due.items() if count}:
             has, needs = counts.get(number, 0), due.get(number, 0)

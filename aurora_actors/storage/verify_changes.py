@@ -25,6 +25,7 @@ from aurora_actors.storage.changes import (
 from aurora_actors.storage.environment import Tables, Transaction
 from aurora_actors.storage.findings import Findings
 from aurora_actors.storage.layout import row_key
+from aurora_actors.storage.marking import BitMap64
 
 __all__ = ["ChangeChecks"]
 
@@ -33,7 +34,16 @@ _HEAD: Final = 13
 
 
 class ChangeChecks:
-    """The table ``changes`` in one snapshot; ``live`` are the collections there are."""
+    """The table ``changes`` in one snapshot.
+
+    Args:
+        txn: The snapshot.
+        tables: Its named databases.
+        state: What it is.
+        found: Where findings go.
+        live: The collections there are.
+        marked: Their rows that are deleted and may still be there.
+    """
 
     def __init__(
         self,
@@ -42,12 +52,14 @@ class ChangeChecks:
         state: State,
         found: Findings,
         live: Mapping[int, Collection],
+        marked: Mapping[int, BitMap64],
     ) -> None:
         self._txn = txn
         self._tables = tables
         self._state = state
         self._found = found
         self._live = live
+        self._marked = marked
         self._first = 0
         self.current = 0
         """How many documents are as one of the changes left them."""
@@ -91,10 +103,18 @@ class ChangeChecks:
             self._ended(lsn, collection, row, record_lsn(old))
             self._current(lsn, collection, row, new)
         else:
-            check_record(value[_HEAD:])
-            self._ended(lsn, collection, row, record_lsn(value[_HEAD:]))
-            if self._doc(collection, row) is not None:
-                self._add(lsn, f"deletes row {row} of {collection}, which is there")
+            self._deleted(lsn, collection, row, value[_HEAD:])
+
+    def _deleted(self, lsn: int, collection: int, row: int, old: Buffer) -> None:
+        stored = self._doc(collection, row)
+        if stored is not None and row not in self._marked.get(collection, ()):
+            self._add(lsn, f"deletes row {row} of {collection}, which is there")
+        record = old or stored
+        if record is None:
+            self._add(lsn, f"deletes row {row} of {collection}, which nothing has")
+            return
+        check_record(record)
+        self._ended(lsn, collection, row, record_lsn(record))
 
     def _catalog_change(self, lsn: int, kind: ChangeKind, collection: int) -> None:
         # A collection that was defined here may have been dropped later.

@@ -38,6 +38,7 @@ from aurora_actors.storage.changes import (
     ChangeKind,
     catalog_change,
     delete_changes,
+    delete_marks,
     insert_change,
     insert_changes,
     update_change,
@@ -45,7 +46,20 @@ from aurora_actors.storage.changes import (
 from aurora_actors.storage.environment import Tables, Transaction
 from aurora_actors.storage.jobs.index import JobKeys
 from aurora_actors.storage.journal import Journal
-from aurora_actors.storage.layout import META_NEXT_COLLECTION, META_STATE, row_key
+from aurora_actors.storage.layout import (
+    META_NEXT_COLLECTION,
+    META_STATE,
+    collection_prefix,
+    row_key,
+)
+from aurora_actors.storage.marking import (
+    MOST_MARKED,
+    BitMap64,
+    MarkName,
+    all_marked,
+    mark_key,
+    pack_mark,
+)
 from aurora_actors.storage.tablewriter import TableWriter
 
 __all__ = ["Savepoint", "WriteSet"]
@@ -81,6 +95,8 @@ class WriteSet(BatchView):
         lsn: The last change, those of the batch included.
         effects: What the batch does, for the log.
         pages: About how many pages of the data file :meth:`flush` has written anew.
+        mark_from: From how many documents on a statement's deletions are marked, and
+            carried out later; ``None`` for never.
     """
 
     def __init__(
@@ -91,13 +107,14 @@ class WriteSet(BatchView):
         state: State,
         first_change: int,
     ) -> None:
-        super().__init__(txn, tables, state.lsn)
+        super().__init__(txn, tables, state.lsn, catalog.marked)
         self.catalog = catalog
         self.lsn = state.lsn
         self.timeline = state.timeline
         self.first_change = first_change
         self.effects: list[tuple[object, ...]] = []
         self.pages = 0
+        self.mark_from: int | None = None
         self._meta: Overlay = {}
         self._counted: set[int] = set()
         self._journal = Journal()
@@ -293,6 +310,43 @@ class WriteSet(BatchView):
         self.lsn += len(rows)
         self.effects.append((int(ChangeKind.DELETE), number, list(rows)))
 
+    def marks(self, count: int) -> bool:
+        """Whether so many deletions are to be marked, and carried out later."""
+        if self.mark_from is None or count < self.mark_from:
+            return False
+        return self.marked_rows() + count <= MOST_MARKED
+
+    def mark(self, collection: Collection, rows: Sequence[int]) -> None:
+        """Delete documents, but leave them in the tables: see ``storage.marking``."""
+        number, catalog, count = collection.id, self.catalog, len(rows)
+        lsns = range(self.lsn + 1, self.lsn + 1 + count)
+        changes = delete_marks(number, rows)
+        self._add(self._changes, dict(zip(lsns, changes, strict=True)))
+        name, marked = MarkName(number, self.lsn + 1), BitMap64(rows)
+        self._set(self._meta, mark_key(name), pack_mark(marked))
+        self._set(catalog.marks, name, marked)
+        before = catalog.marked.get(collection.prefix)
+        both = marked if before is None else before | marked
+        self._set(catalog.marked, collection.prefix, both)
+        self._new_version()
+        next_row, total = catalog.counters[number]
+        self._count(number, Counters(next_row, total - count))
+        self.lsn += count
+        self.effects.append((int(ChangeKind.DELETE), number, list(rows)))
+
+    def unmark(self, name: MarkName) -> None:
+        """The rows of a mark are no longer in the tables."""
+        marks, number = self.catalog.marks, name.collection
+        self._journal.remove(marks, name)
+        self._set(self._meta, mark_key(name), None)
+        left = all_marked(mark for mark in marks.items() if mark[0][0] == number)
+        prefix = collection_prefix(number)
+        if left:
+            self._set(self.catalog.marked, prefix, left[number])
+        else:
+            self._journal.remove(self.catalog.marked, prefix)
+        self._new_version()
+
     def _clear(self, overlay: Overlay, keys: list[bytes]) -> None:
         if overlay:
             for key in keys:
@@ -422,6 +476,8 @@ class WriteSet(BatchView):
         self._journal.remove(catalog.counters, number)
         self._counted.add(number)
         self._set(catalog.dropped, number, self.lsn)
+        for name in [each for each in catalog.marks if each.collection == number]:
+            self.unmark(name)
         self._new_version()
         self._set(self._meta, definition_key(number), None)
         self._set(self._meta, dropped_key(number), _U64.pack(self.lsn))

@@ -20,13 +20,21 @@ from latency import latency
 from limits import Limits, measure_limits
 from live import fan_out, matching, memory, under_load
 from report import Report
-from workloads import concurrent_writes, point_reads, scans, single_writes, startup
+from workloads import (
+    concurrent_writes,
+    deletes,
+    point_reads,
+    scans,
+    single_writes,
+    startup,
+)
 
 WORKLOADS: dict[str, Callable[[Path, Limits, Report], None]] = {
     "startup": startup,
     "reads": point_reads,
     "writes": single_writes,
     "concurrent": concurrent_writes,
+    "deletes": deletes,
     "scans": scans,
     "indexing": indexing,
     "strict": strict,

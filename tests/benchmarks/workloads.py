@@ -189,6 +189,33 @@ def concurrent_writes(directory: Path, _limits: Limits, report: Report) -> None:
         trio.run(run, mode)
 
 
+def deletes(directory: Path, _limits: Limits, report: Report) -> None:
+    """A statement that deletes every eighth of 100,000 documents, four times."""
+    count = 100_000
+
+    async def run() -> None:
+        async with Aurora.open(directory / "deletes.db") as db:
+            await db.new_collection("users", USERS)
+            users = db.query("users")
+            documents = [sample_document(number) for number in range(count)]
+            samples = []
+            for _ in range(4):
+                await db.insert_many("users", documents)
+                await db.wait_indexed(timeout=120)
+                await users.filter(field("role") == "role-1").count()
+                start = time.perf_counter()
+                deleted = await users.filter(field("role") == "role-0").delete()
+                samples.append((time.perf_counter() - start) / deleted)
+                await users.delete()
+            report.row(
+                f"delete {count // 8:,} of {count:,} by a filter",
+                f"{1 / median(samples):,.0f} docs/s",
+                f"{median(samples) * 1e6:.1f} µs each",
+            )
+
+    trio.run(run)
+
+
 def scans(directory: Path, _limits: Limits, report: Report) -> None:
     """Filters, order and counts over 100,000 documents."""
     count = 100_000

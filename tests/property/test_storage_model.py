@@ -36,8 +36,10 @@ from aurora_actors.schema.types import (
 from aurora_actors.schema.values import decode_document, encode_document
 from aurora_actors.storage.changes import Buffer
 from aurora_actors.storage.engine import Engine, StorageCall
+from aurora_actors.storage.findings import Findings
 from aurora_actors.storage.reader import DataReader
 from aurora_actors.storage.store import Settings
+from aurora_actors.storage.verify import check_tables
 
 DEFINITION = CollectionDefinition(
     "c",
@@ -89,8 +91,11 @@ class Model:
 class StorageMachine(RuleBasedStateMachine):
     """Runs requests on both, in batches, and compares."""
 
-    @initialize(mode=st.sampled_from(list(DurabilityMode)))
-    def start(self, mode):
+    @initialize(
+        mode=st.sampled_from(list(DurabilityMode)), mark_from=st.sampled_from([1, 1000])
+    )
+    def start(self, mode, mark_from):
+        self.mark_from = mark_from
         self.root = Path(tempfile.mkdtemp())
         self.config = AuroraConfig(
             db_path=str(self.root / "db"), durability_mode=mode, change_retention=1000
@@ -107,7 +112,9 @@ class StorageMachine(RuleBasedStateMachine):
             self.config,
             compile_predicate=lambda _: lambda fields, _id: above_four(fields),
             tree_id=f"tree {self.boot}",  # no sender outlives the machine
-            settings=Settings(boot=str(self.boot), map_size=64 << 20),
+            settings=Settings(
+                boot=str(self.boot), map_size=64 << 20, mark_from=self.mark_from
+            ),
         )
 
     def send(self, requests):
@@ -206,6 +213,10 @@ class StorageMachine(RuleBasedStateMachine):
         self.engine.checkpoint()
 
     @rule()
+    def upkeep(self):
+        self.engine.background()
+
+    @rule()
     def crash(self):
         self.engine.abandon()
         self.open()
@@ -236,7 +247,11 @@ class StorageMachine(RuleBasedStateMachine):
                 for row, record in snap.scan(info)
             }
             assert info.count == len(found)
-            assert snap.txn.stat(snap._tables.ids)["entries"] == len(found)
+            if info.marked is None:
+                assert snap.txn.stat(snap._tables.ids)["entries"] == len(found)
+            findings = Findings()
+            check_tables(snap.txn, snap._tables, findings)
+            assert not findings.kept, findings.kept
             for row, (name, fields) in found.items():
                 assert snap.row_of(info, name) == row
                 if fields.get("u") is not None:

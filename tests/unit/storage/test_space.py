@@ -69,7 +69,7 @@ def test_reclaiming_without_room_waits_instead_of_spinning(users, monkeypatch):
         raise StorageFullError("no room")
 
     users.one(DropCollection(collection="users"))
-    monkeypatch.setattr("aurora_actors.storage.engine.reclaim_some", full)
+    monkeypatch.setattr("aurora_actors.storage.reclaim.reclaim_some", full)
     users.engine.background()
     assert users.engine.due() > 0.1
 
