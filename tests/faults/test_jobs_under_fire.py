@@ -110,7 +110,7 @@ async def test_what_kills_its_worker_is_buried_and_its_neighbours_live(tmp_path:
     path = tmp_path / "j.db"
     async with Aurora.open(path, query_executors=1) as db:
         with trio.fail_after(90):
-            neighbour = Job("sleep", {"seconds": 0.5}, max_retries=2)
+            neighbour = Job("sleep", {"seconds": 0.2}, max_retries=2)
             ids = await db.enqueue_jobs([neighbour] * 7)
             killer = await db.enqueue_job(
                 Job("exit", max_retries=2).with_priority(JobPriority.LOW)

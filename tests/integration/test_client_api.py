@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 import threading
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -122,21 +122,46 @@ def in_threads(path, test, **settings):
         raise AssertionError("a blocking call suspended")
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A database that runs all the time: to attach is quicker than to start a tree."""
+    path = tmp_path_factory.mktemp("shared") / "a.db"
+    with blocking.open(path):
+        yield path
+
+
+@pytest.fixture
+def emptied(shared):
+    """The shared database without any collection."""
+    with blocking.open(shared) as db:
+        for name in db.list_collections():
+            db.drop_collection(name)
+    with nothing_left():
+        yield shared
+
+
 @pytest.fixture(params=[in_trio, in_asyncio, in_threads])
-def run(request, path):
-    return lambda test: request.param(path, test)
+def run(request, emptied):
+    return lambda test: request.param(emptied, test)
 
 
 @pytest.fixture(params=[in_trio, in_asyncio])
-def run_async(request, path):
-    return lambda test: request.param(path, test)
+def run_async(request, emptied):
+    return lambda test: request.param(emptied, test)
 
 
 @pytest.fixture
 def path(tmp_path):
+    """A place for a database of one's own."""
+    with nothing_left():
+        yield tmp_path / "a.db"
+
+
+@contextmanager
+def nothing_left():
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     descriptors = psutil.Process().num_fds()
-    yield tmp_path / "a.db"
+    yield
     left = [
         child
         for child in psutil.Process().children(recursive=True)

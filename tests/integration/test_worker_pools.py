@@ -130,7 +130,7 @@ async def test_handlers_may_take_their_time_to_import(db: Aurora, tmp_path: Path
     (tmp_path / "slow_handlers.py").write_text(
         "import time\n"
         "from aurora_actors import job\n"
-        "time.sleep(1.5)\n"
+        "time.sleep(0.7)\n"
         "@job('slow')\n"
         "def slow(context):\n"
         "    return 'at last'\n"
