@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from support import no_process_left
 
 from aurora_actors import FieldDefinition, FieldType, blocking
+from aurora_actors.cli.main import main
 
 pytestmark = pytest.mark.processes
 
@@ -57,6 +60,19 @@ def aurora(*arguments: object, stdin: str | None = None, code: int = 0) -> str:
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr, done.stderr
     return done.stderr if code in {1, 2} else done.stdout
+
+
+def called(*arguments: object, code: int = 0) -> str:
+    """The same without a process of its own, which takes longer than the command."""
+    out, errors = io.StringIO(), io.StringIO()
+    found: object
+    with redirect_stdout(out), redirect_stderr(errors):
+        try:
+            found = main([*map(str, arguments)])
+        except SystemExit as exc:
+            found = exc.code
+    assert found == code, (found, out.getvalue(), errors.getvalue())
+    return errors.getvalue() if code in {1, 2} else out.getvalue()
 
 
 def answer(*arguments: object, **options) -> dict[str, object]:
@@ -104,7 +120,7 @@ def test_every_command_has_help_with_an_example():
     overview = aurora("--help")
     for verb in VERBS:
         assert f"\n    {verb.partition(' ')[0]}" in overview
-        text = aurora(*verb.split(), "--help")
+        text = called(*verb.split(), "--help")
         assert f"aurora {verb} " in text.partition("example:\n")[2]
         assert "exit codes:" in text
         assert "--json" in text
@@ -130,12 +146,12 @@ def test_no_command_makes_a_database_by_looking_at_it(verb, tmp_path):
     }
     missing = tmp_path / "missing.db"
     arguments = ["nothing", missing] if verb == "restore" else [missing]
-    text = aurora(*verb.split(), *arguments, *more.get(verb, []), code=1)
+    text = called(*verb.split(), *arguments, *more.get(verb, []), code=1)
     assert str(missing) in text or "nothing" in text
     assert not missing.exists()
     (tmp_path / "empty.db").mkdir()
     if verb != "restore":
-        aurora(*verb.split(), tmp_path / "empty.db", *more.get(verb, []), code=1)
+        called(*verb.split(), tmp_path / "empty.db", *more.get(verb, []), code=1)
     assert not list((tmp_path / "empty.db").iterdir())
 
 
@@ -273,25 +289,26 @@ def test_compact_makes_the_file_smaller(db):
 @pytest.mark.parametrize("collection", ["users", "events"])
 def test_what_was_exported_imports_as_it_was(db, tmp_path, kind, collection):
     file = tmp_path / f"out.{kind}"
-    report = answer("export", db, collection, file)
-    assert report["documents"] == (50 if collection == "users" else 1)
-    assert "exists already" in aurora("export", db, collection, file, code=2)
-    aurora("import", db, "copy", file, "--create")
-    with blocking.open(db, query_executors=1) as opened:
+    with blocking.open(db, query_executors=1) as opened:  # the commands attach
+        report = answer("export", db, collection, file)
+        assert report["documents"] == (50 if collection == "users" else 1)
+        assert "exists already" in aurora("export", db, collection, file, code=2)
+        aurora("import", db, "copy", file, "--create")
         before = {doc.id: doc.data for doc in opened.query(collection).collect()}
         after = {doc.id: doc.data for doc in opened.query("copy").collect()}
     assert after == before
 
 
 def test_export_and_import_through_pipes(db):
-    lines = aurora("export", db, "users")
-    assert len(lines.splitlines()) == 50
-    assert json.loads(lines.splitlines()[7])["email"] == "7@x.io"
-    assert "--format" in aurora("import", db, "copy", "-", stdin=lines, code=2)
-    report = answer(
-        "import", db, "copy", "-", "--format", "jsonl", "--create", stdin=lines
-    )
-    assert report["documents"] == 50
+    with blocking.open(db):
+        lines = aurora("export", db, "users")
+        assert len(lines.splitlines()) == 50
+        assert json.loads(lines.splitlines()[7])["email"] == "7@x.io"
+        assert "--format" in aurora("import", db, "copy", "-", stdin=lines, code=2)
+        report = answer(
+            "import", db, "copy", "-", "--format", "jsonl", "--create", stdin=lines
+        )
+        assert report["documents"] == 50
 
 
 def test_an_import_stops_at_the_line_that_is_wrong(db, tmp_path):
@@ -336,11 +353,13 @@ def test_an_import_can_skip_what_is_wrong_and_says_what(db, tmp_path):
 
 
 def test_unknown_collections_and_files_are_named(db, tmp_path):
-    assert "did you mean 'users'" in aurora("export", db, "user", code=1)
-    assert "did you mean 'users'" in aurora("import", db, "user", "x.jsonl", code=1)
-    assert "no.jsonl" in aurora("import", db, "users", tmp_path / "no.jsonl", code=1)
-    (tmp_path / "list.json").write_text('[{"name": "a"}, {"name": ')
-    assert "line 2" not in aurora("import", db, "users", tmp_path / "list.json", code=1)
+    half, missing = tmp_path / "list.json", tmp_path / "no.jsonl"
+    half.write_text('[{"name": "a"}, {"name": ')
+    with blocking.open(db):
+        assert "did you mean 'users'" in aurora("export", db, "user", code=1)
+        assert "did you mean 'users'" in aurora("import", db, "user", "x.jsonl", code=1)
+        assert "no.jsonl" in aurora("import", db, "users", missing, code=1)
+        assert "line 2" not in aurora("import", db, "users", half, code=1)
 
 
 def test_tokens_are_made_listed_and_revoked(db):
