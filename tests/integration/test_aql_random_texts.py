@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support import no_process_left
+from support import first_seed, no_process_left
 
 from aurora_actors import InternalError, TimeoutError_, blocking
 from aurora_actors.errors import DataError, UnavailableError, UsageError
@@ -115,7 +115,7 @@ def run(path: Path, rounds: int, seed: int) -> None:
 
 
 def test_random_texts_end_in_results_or_typed_errors(tmp_path):
-    run(tmp_path / "db", 200, random.randrange(2**32))
+    run(tmp_path / "db", 200, first_seed())
 
 
 @pytest.mark.slow

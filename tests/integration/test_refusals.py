@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 import stat
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -33,6 +32,7 @@ from aurora_actors import (
     blocking,
     field,
 )
+from aurora_actors.location import read_published
 from aurora_actors.messages.base import Letter, encode_envelope
 from aurora_actors.messages.supervision import ShutDown
 from aurora_actors.transport.sockets import Outlet, mailbox_path
@@ -270,15 +270,9 @@ def deliver(outlet: Outlet, data: bytes) -> None:
 
 
 def runtime_directory(db: Db) -> Path:
-    for path in Path("/tmp").glob("aurora-*"):
-        if (path / "attach.sock").exists():
-            with socket.socket(socket.AF_UNIX) as probe:
-                if probe.connect_ex(str(path / "attach.sock")):
-                    continue  # of a tree that was killed
-                pid = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-            if int.from_bytes(pid[:4], "little") == db.status().supervisor_pid:
-                return path
-    raise AssertionError("no runtime directory")
+    published = read_published(db.config.path)
+    assert published is not None
+    return Path(published.attach).parent
 
 
 def test_files_and_sockets_are_the_owners_alone(db: Db) -> None:
