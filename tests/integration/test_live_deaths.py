@@ -103,7 +103,7 @@ def test_a_token_from_before_the_kept_history_gives_a_new_first_result(tmp_path)
 async def dispatched(db):
     """Wait until the dispatcher has read all changes."""
     lsn = await db.sync()
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         while lsn > max(
             actor.lsn
             for actor in (await db.status()).actors
@@ -295,7 +295,7 @@ def everything_at_once(run, tmp_path, *, seed, commits, kills, watches=25):
                 await anyio.sleep(pause * rng.random() / 10)
 
     async def check(watchers, lsn):
-        with anyio.fail_after(60):
+        with anyio.fail_after(120):
             for query, watcher in watchers:
                 while watcher.token is None or place(watcher) < lsn:
                     await anyio.sleep(0.02)

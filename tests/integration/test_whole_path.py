@@ -64,7 +64,7 @@ async def test_64_concurrent_inserters_share_commits(tmp_path: Path) -> None:
             for number in numbers:
                 await db.insert_into("rows", {"number": number})
 
-        with trio.fail_after(60):
+        with trio.fail_after(240):
             async with trio.open_nursery() as nursery:
                 for _ in range(64):
                     nursery.start_soon(insert)

@@ -47,7 +47,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 async def db(shared: Path) -> AsyncIterator[Aurora]:
     """The shared database, attached to."""
     async with Aurora.open(shared) as db:
-        with trio.fail_after(60):
+        with trio.fail_after(240):
             yield db
 
 
