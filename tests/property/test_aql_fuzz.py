@@ -300,7 +300,7 @@ BOMBS = {
 }  # fmt: skip
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", BOMBS)
 def test_every_bomb_gets_an_answer(name):
     check_answer(BOMBS[name])
