@@ -10,76 +10,117 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Final
 
+import msgspec
 import trio
 
-from aurora_actors.messages.query import Explain, ResultChunk, ResultMode, RunQuery
+from aurora_actors.messages.query import (
+    QueryRequest,
+    ResultChunk,
+    RunQuery,
+    decode_query_request,
+)
 from aurora_actors.messages.shares import AggregateSegments
-from aurora_actors.query.aggregate import Aggregation, run_aggregate, run_count
-from aurora_actors.query.choose import Aids
-from aurora_actors.query.execute import Execution, run_query
-from aurora_actors.query.indexed import IndexedReader
-from aurora_actors.storage.reader import Snapshot
+from aurora_actors.query.aggregate import Aggregation
+from aurora_actors.query.execute import Execution
+from aurora_actors.query.indexed import IndexedReader, Pair
+from aurora_actors.query.prepared import Prepared
 
-__all__ = ["TURN_S", "Query", "begin_execution"]
+__all__ = ["TURN_S", "Query", "Requests"]
 
 TURN_S: Final = 0.004
 """After so long others have their turn; a step may take a few milliseconds more."""
 
+_MOST_KNOWN: Final = 256
+_LONGEST_KNOWN: Final = 1024
+
 _Parted = Callable[[Aggregation], Sequence[AggregateSegments]]
 
 
-def begin_execution(
-    request: RunQuery | Explain, snapshot: Snapshot, aids: Aids
-) -> Execution | Aggregation:
-    """Check and plan what is asked; nothing is read yet.
+class Requests:
+    """Decodes requests, and knows again queries that have been asked before."""
 
-    Raises:
-        AuroraError: it makes no sense.
-    """
-    if request.group is not None:
-        return run_aggregate(snapshot, request.query, request.group, aids=aids)
-    if request.query.mode is ResultMode.COUNT:
-        return run_count(snapshot, request.query, aids=aids)
-    return run_query(snapshot, request.query, aids=aids)
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[RunQuery, Prepared]] = {}
+
+    def decode(self, body: msgspec.Raw) -> tuple[QueryRequest, Prepared | None]:
+        """A request, and if it is a query what is known of it.
+
+        Raises:
+            DecodeError: it is none.
+        """
+        data = bytes(body)
+        known = self._known.get(data)
+        if known is not None:
+            return known
+        request = decode_query_request(data)
+        if not isinstance(request, RunQuery):
+            return request, None
+        known = request, Prepared(request.query, request.group)
+        if len(data) <= _LONGEST_KNOWN:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[data] = known
+        return known
 
 
 class Query:
-    """A query on a snapshot of its own, which is open until :meth:`close`.
+    """A query under way, on a snapshot of its own.
 
     Args:
-        reader: Gives the snapshot.
-        request: What is asked.
-        parted: Gives parts of a large aggregation away.
+        prepared: What is asked.
 
     Attributes:
-        execution: How it is run.
         shares: What was given away: to be asked of others before :meth:`advance`.
         ready: The chunk that is to be sent before it can go on.
-
-    Raises:
-        AuroraError: it makes no sense.
     """
 
-    __slots__ = ("_held", "_number", "_pair", "_steps", "execution", "ready", "shares")
+    __slots__ = (
+        "_execution",
+        "_held",
+        "_number",
+        "_pair",
+        "_prepared",
+        "_steps",
+        "ready",
+        "shares",
+    )
 
-    def __init__(
-        self, reader: IndexedReader, request: RunQuery, parted: _Parted
-    ) -> None:
-        self._pair = reader.snapshot()
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._pair: Pair | None = None
+        self._execution: Execution | Aggregation | None = None
+        self._steps: Generator[list[bytes]] | None = None
         self._held: list[bytes] = []
         self._number = 0
-        self._steps: Generator[list[bytes]] | None = None
         self.shares: Sequence[AggregateSegments] = ()
         self.ready: ResultChunk | None = None
-        try:
-            self.execution = begin_execution(
-                request, self._pair.snapshot, self._pair.aids
-            )
-            if isinstance(self.execution, Aggregation):
-                self.shares = parted(self.execution)
-        except BaseException:
-            self._pair.close()
-            raise
+
+    def begin(self, reader: IndexedReader, parted: _Parted) -> None:
+        """Take a snapshot, check and plan.
+
+        Args:
+            reader: Gives the snapshot.
+            parted: Gives parts of a large aggregation away.
+
+        Raises:
+            AuroraError: the query makes no sense.
+        """
+        self._pair = pair = reader.snapshot()
+        self._execution = execution = self._prepared.begin(pair.snapshot, pair.aids)
+        self._steps = execution.steps()
+        if isinstance(execution, Aggregation):
+            self.shares = parted(execution)
+
+    @property
+    def execution(self) -> Execution | Aggregation:
+        """How it is run, once it has begun."""
+        assert self._execution is not None  # noqa: S101 - see begin
+        return self._execution
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether :meth:`begin` was called."""
+        return self._pair is not None
 
     @property
     def is_answered(self) -> bool:
@@ -94,9 +135,7 @@ class Query:
         """
         if self.ready is not None:
             return
-        if self._steps is None:
-            self._steps = self.execution.steps()
-        for records in self._steps:
+        for records in self._steps or ():
             if records:
                 full, self._held = self._held, records
                 if full:
@@ -115,6 +154,7 @@ class Query:
 
     def _chunk(self, records: list[bytes], *, final: bool) -> ResultChunk:
         number, self._number = self._number, self._number + 1
+        assert self._pair is not None  # noqa: S101 - see begin
         lsn, count = self._pair.snapshot.lsn, self.execution.count
         return ResultChunk(
             records=records, number=number, final=final, lsn=lsn, count=count
@@ -126,4 +166,5 @@ class Query:
             if self._steps is not None:
                 self._steps.close()
         finally:
-            self._pair.close()
+            if self._pair is not None:
+                self._pair.close()

@@ -24,7 +24,7 @@ import msgspec
 import trio
 
 from aurora_actors.actors.executor_aql import AqlRunner
-from aurora_actors.actors.executor_queries import TURN_S, Query, begin_execution
+from aurora_actors.actors.executor_queries import TURN_S, Query, Requests
 from aurora_actors.actors.executor_sharing import Sharing
 from aurora_actors.actors.executor_timing import Timer, Timings
 from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
@@ -45,7 +45,6 @@ from aurora_actors.messages.query import (
     GrantCredit,
     ResultChunk,
     RunQuery,
-    decode_query_request,
 )
 from aurora_actors.messages.storage import (
     ChangeMatching,
@@ -66,6 +65,7 @@ from aurora_actors.query.cache import DocumentCache
 from aurora_actors.query.execute import matching_rows
 from aurora_actors.query.indexed import IndexedReader
 from aurora_actors.query.plan import encode_plan
+from aurora_actors.query.prepared import Prepared
 from aurora_actors.storage.reader import DataReader
 
 __all__ = ["main"]
@@ -159,6 +159,7 @@ class ExecutorActor:
             self._channel, helpers, self._reader, self._running.__len__
         )
         self._timings = Timings(config.slow_query_ms, context.tracer)
+        self._requests = Requests()
         self._statements: dict[int, _Statement] = {}
         # Storage remembers by number what an earlier run of this actor has asked.
         self._last_statement = time.time_ns() // 1000
@@ -227,7 +228,7 @@ class ExecutorActor:
 
     def _take_request(self, key: _Key, body: msgspec.Raw) -> None:
         try:
-            request = decode_query_request(body)
+            request, prepared = self._requests.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             error = ProtocolError(
                 f"the executor does not understand the request: {exc}"
@@ -244,62 +245,50 @@ class ExecutorActor:
             case ReadStatistics():
                 self._reply(key, Statistics(values=self.statistics()))
             case _:
-                self._start(key, request)
+                self._start(key, request, prepared)
 
     def _reply(self, key: _Key, reply: Message) -> None:
         self._channel.queue(key[0], key[1], reply)
 
     # -------------------------------------------------------------- queries
-    def _start(self, key: _Key, request: _Request) -> None:
+    def _start(self, key: _Key, request: _Request, prepared: Prepared | None) -> None:
         if key in self._running:
             return
         timer, query, now = Timer(), None, trio.current_time()
-        if (
-            isinstance(request, RunQuery)
-            and request.deadline_s > 0
-            and now < self._turn_ends
-        ):
-            query = self._begin(key, request, timer)
-            if query is None:
+        if isinstance(request, RunQuery) and prepared is not None:
+            query = Query(prepared)
+            is_in_time = request.deadline_s > 0 and now < self._turn_ends
+            if is_in_time and self._is_answered(key, request, query, timer):
+                query.close()
+                self._timings.ended(key, request, timer)
                 return
         credit = request.credit if isinstance(request, RunQuery | ExecuteAql) else 0
         running = _Running(credit, timer, now + request.deadline_s)
         self._running[key] = running
         self._nursery.start_soon(self._run, key, request, running, query)
 
-    def _begin(self, key: _Key, request: RunQuery, timer: Timer) -> Query | None:
-        """Begin a query here and now; gives it if it is to go on in a task."""
+    def _is_answered(
+        self, key: _Key, request: RunQuery, query: Query, timer: Timer
+    ) -> bool:
+        """Whether the first turn of a query was all it needs."""
         try:
-            query = self._query(request, timer)
-            if not self._is_over(key, query, request.credit):
-                return query
+            self._begin(query, timer)
+            if not query.shares:
+                query.advance(self._turn_ends)
+            if not query.is_answered or request.credit <= 0:
+                return False
+            self._chunk(key, query.take())
         except AuroraError as exc:
             self._fail(key, exc)
         except Exception as exc:
             logger.exception("a query failed", extra={"asker": key[0]})
             self._fail(key, exc)
-        self._timings.ended(key, request, timer)
-        return None
-
-    def _is_over(self, key: _Key, query: Query, credit: int) -> bool:
-        """Whether the first turn of a query is all it needs; then it is closed."""
-        try:
-            if not query.shares:
-                query.advance(self._turn_ends)
-            if not query.is_answered or credit <= 0:
-                return False
-            self._chunk(key, query.take())
-        except BaseException:
-            query.close()
-            raise
-        query.close()
         return True
 
-    def _query(self, request: RunQuery, timer: Timer) -> Query:
+    def _begin(self, query: Query, timer: Timer) -> None:
         self._counts["queries"] += 1
-        query = Query(self._reader, request, self._sharing.parted)
+        query.begin(self._reader, self._sharing.parted)
         timer.executions.append(query.execution)
-        return query
 
     async def _run(
         self, key: _Key, request: _Request, running: _Running, query: Query | None
@@ -334,7 +323,7 @@ class ExecutorActor:
     ) -> None:
         match request:
             case RunQuery():
-                query = query or self._query(request, running.timer)
+                assert query is not None  # noqa: S101 - see _start
                 with closing(query):
                     await self._send_result(key, query, running)
             case ExecuteAql(writes=False):
@@ -346,7 +335,8 @@ class ExecutorActor:
                 self._reply(key, await self._aql.answer(*key, request))
             case Explain():
                 with self._reader.snapshot() as (snapshot, aids):
-                    execution = begin_execution(request, snapshot, aids)
+                    prepared = Prepared(request.query, request.group)
+                    execution = prepared.begin(snapshot, aids)
                     for _ in execution.steps():
                         await trio.lowlevel.checkpoint()
                     plan = encode_plan(execution.plan)
@@ -356,6 +346,8 @@ class ExecutorActor:
                 self._reply(key, await self._change(key, request))
 
     async def _send_result(self, key: _Key, query: Query, running: _Running) -> None:
+        if not query.has_begun:
+            self._begin(query, running.timer)
         if query.shares and isinstance(query.execution, Aggregation):
             await self._sharing.share(query.execution, query.shares)
         while True:

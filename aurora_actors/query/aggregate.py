@@ -44,11 +44,13 @@ from aurora_actors.query.plan import Plan, PlanStep, plan_query
 from aurora_actors.query.predicate import Predicate, decode_predicate
 from aurora_actors.query.projection import projection
 from aurora_actors.query.scan import Finish, Pace
+from aurora_actors.schema.types import CollectionDefinition
 from aurora_actors.storage.reader import Snapshot
 
 __all__ = ["Aggregation", "explain_aggregate", "run_aggregate", "run_count"]
 
 _CHUNK_BYTES: Final = 256 << 10
+_COUNT: Final = GroupSpec(aggregates=[AggregateSpec("n", AggregateFunction.COUNT)])
 
 
 class Aggregation:
@@ -56,6 +58,8 @@ class Aggregation:
 
     Attributes:
         count: The groups given so far.
+        definition: What the query was checked against.
+        terms: What is asked of the groups, checked against it.
     """
 
     def __init__(
@@ -66,15 +70,20 @@ class Aggregation:
         aids: Aids,
         memory_limit: int,
         predicate: Predicate | None,
+        checked: CollectionDefinition | None = None,
+        terms: Terms | None = None,
     ) -> None:
         if predicate is None and spec.predicate:
             predicate = decode_predicate(spec.predicate)
         info = snapshot.collection(spec.collection)
-        spec = msgspec.structs.replace(spec, mode=ResultMode.DOCUMENTS)
-        check_query(info.definition, spec, predicate)
-        terms = Terms(info.definition, group)
+        if spec.mode is not ResultMode.DOCUMENTS:
+            spec = msgspec.structs.replace(spec, mode=ResultMode.DOCUMENTS)
+        if checked is not info.definition:
+            check_query(info.definition, spec, predicate)
+            terms = None
         self.count = 0
-        self._terms = terms
+        self.definition = info.definition
+        self.terms = terms = terms or Terms(info.definition, group)
         self._snapshot = snapshot
         self._info = info
         self._spec = spec
@@ -169,7 +178,7 @@ class Aggregation:
             for _ in gathered:
                 yield []
         started = perf_counter()
-        chosen = ordered_groups(self._terms, self._groups)
+        chosen = ordered_groups(self.terms, self._groups)
         pace = Pace()
         finish = self._finish()
         for at in pace.parts(len(chosen)):
@@ -189,7 +198,7 @@ class Aggregation:
         return bytes if fields is None else projection(fields)
 
     def _nodes(self, states: list[State], finish: Finish) -> list[bytes]:
-        if not self._terms.spec.nodes:
+        if not self.terms.spec.nodes:
             return []
         nodes = states[1]
         assert isinstance(nodes, NodesState)  # noqa: S101 - see Terms.slots
@@ -209,6 +218,8 @@ def run_aggregate(
     aids: Aids | None = None,
     memory_limit: int | None = None,
     predicate: Predicate | None = None,
+    checked: CollectionDefinition | None = None,
+    terms: Terms | None = None,
 ) -> Aggregation:
     """Check and plan an aggregation; nothing is read until its steps are taken.
 
@@ -220,6 +231,8 @@ def run_aggregate(
         aids: What helps; it makes no difference but in time.
         memory_limit: How many bytes groups may take; if not said, as ``aids`` say.
         predicate: What ``spec.predicate`` encodes, if the caller has it.
+        checked: A definition for which the query is known to make sense.
+        terms: What ``group`` asks, checked against that definition.
 
     Raises:
         CollectionNotFoundError: there is no such collection.
@@ -227,7 +240,7 @@ def run_aggregate(
     """
     aids = aids or Aids()
     limit = aids.memory_limit if memory_limit is None else memory_limit
-    return Aggregation(snapshot, spec, group, aids, limit, predicate)
+    return Aggregation(snapshot, spec, group, aids, limit, predicate, checked, terms)
 
 
 class CountAggregation(Aggregation):
@@ -244,9 +257,16 @@ class CountAggregation(Aggregation):
 
 
 def run_count(
-    snapshot: Snapshot, spec: QuerySpec, *, aids: Aids
+    snapshot: Snapshot,
+    spec: QuerySpec,
+    *,
+    aids: Aids,
+    predicate: Predicate | None = None,
+    checked: CollectionDefinition | None = None,
 ) -> Execution | Aggregation:
     """A query that counts; where many documents are tested, as an aggregation.
+
+    Takes what :func:`run_query` takes.
 
     Raises:
         CollectionNotFoundError: there is no such collection.
@@ -255,9 +275,11 @@ def run_count(
     count = snapshot.collection(spec.collection).count
     is_part = spec.limit is not None or spec.offset > 0
     if count < LEAST_SHARED or is_part or not spec.predicate:
-        return run_query(snapshot, spec, aids=aids)
-    group = GroupSpec(aggregates=[AggregateSpec("n", AggregateFunction.COUNT)])
-    return CountAggregation(snapshot, spec, group, aids, aids.memory_limit, None)
+        return run_query(
+            snapshot, spec, aids=aids, predicate=predicate, checked=checked
+        )
+    limit = aids.memory_limit
+    return CountAggregation(snapshot, spec, _COUNT, aids, limit, predicate, checked)
 
 
 def explain_aggregate(

@@ -91,13 +91,15 @@ class ColumnScan(Scan):
             started = perf_counter()
         rest = matcher.document_rows
         if want is Want.NOTHING:
-            loop = RecordLoop(self._predicate, want)
-            yield from read_rows(self, rest, loop, finish, bound)
+            if rest:
+                loop = RecordLoop(self._predicate, want)
+                yield from read_rows(self, rest, loop, finish, bound)
             return
-        loop = RecordLoop(self._predicate, Want.ROW)
-        for batch in read_rows(self, rest, loop, finish, unbounded):
-            found |= BitMap64([row for row in batch if isinstance(row, int)])
-            yield []
+        if rest:
+            loop = RecordLoop(self._predicate, Want.ROW)
+            for batch in read_rows(self, rest, loop, finish, unbounded):
+                found |= BitMap64([row for row in batch if isinstance(row, int)])
+                yield []
         if want is Want.ROW:
             for at in range(0, len(found), _CHUNK):
                 yield [*found[at : at + _CHUNK].to_array()]

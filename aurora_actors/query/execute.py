@@ -45,6 +45,7 @@ from aurora_actors.query.plan import (
 from aurora_actors.query.predicate import Predicate, decode_predicate
 from aurora_actors.query.projection import projection
 from aurora_actors.query.scan import Finish, Pace
+from aurora_actors.schema.types import CollectionDefinition
 from aurora_actors.schema.values import Buffer
 from aurora_actors.storage.reader import Snapshot
 
@@ -63,6 +64,7 @@ class Execution:
     Attributes:
         count: The documents given so far; for the modes count and exists the answer,
             once there are no more steps.
+        definition: What the query was checked against.
     """
 
     def __init__(
@@ -72,11 +74,14 @@ class Execution:
         aids: Aids,
         memory_limit: int,
         predicate: Predicate | None = None,
+        checked: CollectionDefinition | None = None,
     ) -> None:
         if predicate is None and spec.predicate:
             predicate = decode_predicate(spec.predicate)
         info = snapshot.collection(spec.collection)
-        check_query(info.definition, spec, predicate)
+        self.definition = info.definition
+        if checked is not info.definition:
+            check_query(info.definition, spec, predicate)
         self.count = 0
         self._asked = spec
         spec = needed(snapshot, info, spec, aids)
@@ -342,6 +347,7 @@ def run_query(
     memory_limit: int | None = None,
     aids: Aids | None = None,
     predicate: Predicate | None = None,
+    checked: CollectionDefinition | None = None,
 ) -> Execution:
     """Check and plan a query; nothing is read until its steps are taken.
 
@@ -353,6 +359,7 @@ def run_query(
         aids: Indexes, columns and ``cache`` together; they make no difference but in
             time. The index snapshot is the older one, and stays open as long.
         predicate: What ``spec.predicate`` encodes, if the caller has it.
+        checked: A definition for which the query is known to make sense.
 
     Raises:
         CollectionNotFoundError: there is no such collection.
@@ -360,7 +367,7 @@ def run_query(
     """
     aids = aids or Aids(cache=cache)
     limit = aids.memory_limit if memory_limit is None else memory_limit
-    return Execution(snapshot, spec, aids, limit, predicate)
+    return Execution(snapshot, spec, aids, limit, predicate, checked)
 
 
 def matching_rows(
