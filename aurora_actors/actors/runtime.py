@@ -123,7 +123,11 @@ async def _run(
     low_latency: bool,
 ) -> None:
     channel = Mailbox(
-        spec.runtime_dir, spec.name, has_stream=low_latency, uses_streams=low_latency
+        spec.runtime_dir,
+        spec.name,
+        has_stream=low_latency,
+        uses_streams=low_latency,
+        busy_poll_s=config.busy_poll_us / 1e6,
     )
     context = ActorContext(spec, config, channel)
     try:

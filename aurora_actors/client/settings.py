@@ -50,6 +50,7 @@ class Settings(TypedDict, total=False):
     max_readers: int
     request_timeout_s: float
     slow_query_ms: int
+    busy_poll_us: int
     heartbeat_interval_ms: int
     hang_timeout_ms: int
     shutdown_grace_s: float

@@ -20,6 +20,7 @@ from aurora_actors.messages.base import (
     decode_envelope,
     encode_envelope,
 )
+from aurora_actors.transport.busypoll import BusyPoll
 from aurora_actors.transport.channel import Outbox
 from aurora_actors.transport.sockets import Inbox, Outlet, mailbox_path
 from aurora_actors.transport.streams import (
@@ -60,6 +61,8 @@ class Mailbox:
         name: Its name.
         has_stream: Others may send to it through a stream socket.
         uses_streams: It sends to the stream sockets of those that have one.
+        busy_poll_s: How long it looks for more before it sleeps, if it has a stream
+            socket; see ``transport.busypoll``.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Mailbox:
         *,
         has_stream: bool = False,
         uses_streams: bool = False,
+        busy_poll_s: float = 0.0,
     ) -> None:
         self.name = name
         self._runtime_dir = runtime_dir
@@ -80,6 +84,7 @@ class Mailbox:
             self._epoll = select.epoll()
             self._epoll.register(self._inbox.fd, select.EPOLLIN)
             self._stream = StreamInbox(stream_path(runtime_dir, name), self._epoll)
+            self._busy_poll = BusyPoll(self._epoll, busy_poll_s)
             self._fd = self._epoll.fileno()
         self._peers: dict[str, _Peer] = {}
         self._dirty: dict[str, _Peer] = {}
@@ -115,7 +120,7 @@ class Mailbox:
         if self._stream is None:
             return self._drain_inbox()
         mails: list[Mail] = []
-        for fd, _ in self._epoll.poll(0):
+        for fd, _ in self._busy_poll.poll():
             if fd == self._inbox.fd:
                 mails += self._drain_inbox()
                 continue
