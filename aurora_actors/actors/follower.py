@@ -39,11 +39,13 @@ class Follower:
     Attributes:
         lsn: The newest LSN that storage has spoken of.
         at_s: When that was reached, on the monotonic clock.
+        news: What it said last, with the changes themselves if they are few.
     """
 
     def __init__(self, channel: Channel, *, keep: bool = False, times: int = 1) -> None:
         self.lsn = 0
         self.at_s = 0.0
+        self.news = LogAdvanced(lsn=0)
         self._channel = channel
         self._keep = keep
         self._times = times
@@ -82,6 +84,7 @@ class Follower:
                 continue
             if isinstance(reply, LogAdvanced):
                 self.lsn, self.at_s = max(self.lsn, reply.lsn), reply.at_s
+                self.news = reply
                 # An answer to an older request is as true, but ours is still open.
                 self._left -= letter.request_id == self._number
                 advanced = True

@@ -79,6 +79,7 @@ class DispatcherActor:
         self._follows = False
         self._has_work = trio.Event()
         self._has_more = False
+        self._is_alone = False
         self._ticking: set[float] = set()
         self._event_times = Histogram("event_seconds")
         self._committed_at = 0.0
@@ -93,7 +94,9 @@ class DispatcherActor:
             self._nursery.start_soon(self._work)
             self._nursery.start_soon(self._beat)
             while not self._stopping:
-                for mail in await self._channel.receive():
+                mails = await self._channel.receive()
+                self._is_alone = len(mails) == 1 and len(mails[0].letters) == 1
+                for mail in mails:
                     self._take(mail)
                 self._look_around()
             self._nursery.cancel_scope.cancel()
@@ -109,8 +112,12 @@ class DispatcherActor:
             if self._follower.on_mail(mail):
                 # Events leave first; what is committed meanwhile storage says at once.
                 told = self._hub.events
-                self._has_more |= self._hub.advance()
-                if self._hub.events > told:
+                hub = self._hub
+                # What several commits have done is read, and told, together.
+                self._has_more |= (
+                    hub.take(self._follower.news) if self._is_alone else hub.advance()
+                )
+                if hub.events > told:
                     self._committed_at = self._follower.at_s
                 self._follows = self._hub.has_subscribers
                 if self._follows and self._follower.is_due:

@@ -286,7 +286,9 @@ class StorageActor:
         self._tell(self._prompt_followers)
         self._tell(self._followers)
 
-    def _tell(self, followers: dict[str, _Follower]) -> None:
+    def _tell(
+        self, followers: dict[str, _Follower], changes: Sequence[bytes] = ()
+    ) -> None:
         lsn, at_s = self._engine.lsn, time.monotonic()
         for name, follower in list(followers.items()):
             if follower.after_lsn < lsn:
@@ -294,7 +296,12 @@ class StorageActor:
                 follower.times -= 1
                 if follower.times <= 0:
                     del followers[name]
-                advanced = LogAdvanced(lsn=lsn, at_s=at_s)
+                advanced = LogAdvanced(
+                    lsn=lsn,
+                    at_s=at_s,
+                    timeline=self._engine.timeline,
+                    changes=list(changes),
+                )
                 self._channel.queue(name, follower.request_id, advanced)
 
     def _decode(self, asker: _Asker, body: msgspec.Raw) -> StorageRequest | None:
@@ -312,7 +319,7 @@ class StorageActor:
             replies = self._engine.execute(calls[start : start + size])
             if self._prompt_followers:
                 # The dispatcher is woken while the replies are still being made.
-                self._tell(self._prompt_followers)
+                self._tell(self._prompt_followers, self._engine.take_newest())
                 self._channel.flush()
             seconds = time.perf_counter() - begun
             self._commit_times.record(seconds)

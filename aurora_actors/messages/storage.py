@@ -308,11 +308,20 @@ class Committed(Message, frozen=True, kw_only=True, tag="storage.committed"):
 class LogAdvanced(Message, frozen=True, kw_only=True, tag="storage.advanced"):
     """The change log has reached ``lsn``.
 
-    ``at_s`` is when, on the monotonic clock that all processes of a machine share.
+    Attributes:
+        lsn: The last change.
+        at_s: When it was reached, on the monotonic clock that all processes of a
+            machine share.
+        timeline: The history it belongs to.
+        changes: The last changes, of which ``lsn`` is the newest, where they are few
+            and small, each as ``storage.changes.carried_change`` reads it. Whoever
+            knows all before them need not look into the log.
     """
 
     lsn: int
     at_s: float = 0.0
+    timeline: int = 0
+    changes: list[bytes] = []
 
 
 class LogSynced(Message, frozen=True, kw_only=True, tag="storage.synced"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import count
 from typing import Final
 
 from aurora_actors.errors import AuroraError, LaggedError, UsageError
@@ -21,6 +22,7 @@ from aurora_actors.messages.reactive import (
     Subscribed,
     Watch,
 )
+from aurora_actors.messages.storage import LogAdvanced
 from aurora_actors.meters import SIZES, Histogram
 from aurora_actors.query.check import check_query
 from aurora_actors.query.predicate import decode_predicate
@@ -30,7 +32,7 @@ from aurora_actors.reactive.initial import FirstResult
 from aurora_actors.reactive.query import LiveQuery, is_windowed, query_key
 from aurora_actors.reactive.subscription import Client, Subscription
 from aurora_actors.reactive.tokens import parse_token
-from aurora_actors.storage.changes import Change, ChangeKind
+from aurora_actors.storage.changes import Change, ChangeKind, carried_change
 from aurora_actors.storage.reader import DataReader, Snapshot
 
 __all__ = ["Hub"]
@@ -184,13 +186,33 @@ class Hub:
                 live.cursor = snapshot.lsn
                 return False
 
+    def take(self, news: LogAdvanced) -> bool:
+        """Hand out what storage has said, if it follows upon what is known; else read.
+
+        Returns:
+            As :meth:`advance`.
+        """
+        desk, changes = self._desk, news.changes
+        live, base = desk.live, news.lsn - len(changes)
+        if not changes or base != live.cursor or news.timeline != desk.timeline:
+            return self.advance()
+        if not live and not desk.debounced:
+            live.cursor = news.lsn
+            return False
+        return self._hand_out(map(carried_change, count(base + 1), changes), news.lsn)
+
     def _read(self, snapshot: Snapshot) -> bool:
+        upto = snapshot.lsn
+        return self._hand_out(snapshot.changes(self._desk.live.cursor, upto), upto)
+
+    def _hand_out(self, changes: Iterable[Change], last: int) -> bool:
+        """Tell what changes mean, the last of which is ``last``, or one step's worth."""
         desk = self._desk
         live, base = desk.live, desk.live.cursor
         told: dict[Subscription, None] = {}
-        upto, count = snapshot.lsn, 0
-        for change in snapshot.changes(base, upto):
-            count += 1
+        upto, number = last, 0
+        for change in changes:
+            number += 1
             for source, events in live.on_change(change):
                 for subscription in live.audience(source):
                     if not subscription.events:
@@ -201,14 +223,14 @@ class Hub:
                 self._end_all(change, told)
             if live.short:
                 desk.take_short(live, base, change.lsn)
-            if count >= _STEP_CHANGES:
+            if number >= _STEP_CHANGES:
                 upto = change.lsn
                 break
-        desk.counts["changes"] += count
-        self._batches.record(count)
+        desk.counts["changes"] += number
+        self._batches.record(number)
         live.cursor = upto
         self._tell(told, upto)
-        return upto < snapshot.lsn
+        return upto < last
 
     def _tell(self, told: Iterable[Subscription], lsn: int) -> None:
         desk = self._desk

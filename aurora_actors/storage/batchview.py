@@ -12,7 +12,7 @@ from heapq import merge
 from typing import Final, TypeAlias
 
 from aurora_actors.storage.catalog import Collection
-from aurora_actors.storage.changes import change_header
+from aurora_actors.storage.changes import ChangeKind, change_header
 from aurora_actors.storage.environment import Table, Tables, Transaction
 from aurora_actors.storage.jobs.index import READY
 from aurora_actors.storage.layout import row_key
@@ -23,6 +23,7 @@ __all__ = ["BatchView", "Overlay"]
 Overlay: TypeAlias = "dict[bytes, bytes | None]"
 
 _U64: Final = struct.Struct(">Q")
+_CURRENT: Final = bytes(8)
 
 
 class BatchView:
@@ -226,6 +227,27 @@ class BatchView:
             if number == collection.id and lsn > after_lsn:
                 rows.add(row)
         return rows
+
+    def carried(self, last: int, most_bytes: int) -> list[bytes]:
+        """The batch's changes, up to ``last``: see ``changes.carried_change``.
+
+        Returns:
+            Nothing when they have more bytes, or one of them is of the catalog or of a
+            document that a later one has changed again.
+        """
+        found: list[bytes] = []
+        for lsn in range(self._start + 1, last + 1):
+            value = self._changes[lsn]
+            if value[0] == ChangeKind.INSERT:
+                record = self._docs.get(value[1:13])
+                if record is None or value[13:] != _CURRENT:
+                    return []
+                value += record
+            elif value[0] >= ChangeKind.DEFINE:
+                return []
+            most_bytes -= len(value)
+            found.append(value)
+        return found if most_bytes >= 0 else []
 
     def change_values(self, after_lsn: int) -> Iterator[bytes]:
         """The change records after ``after_lsn``, those of this batch included.

@@ -32,6 +32,7 @@ __all__ = [
     "HEADER_BYTES",
     "Change",
     "ChangeKind",
+    "carried_change",
     "catalog_change",
     "change_header",
     "delete_changes",
@@ -135,6 +136,21 @@ def split_update(value: Buffer) -> tuple[Buffer, Buffer]:
     length = _UPDATE.unpack_from(value)[3]
     middle = _UPDATE.size + length
     return value[_UPDATE.size : middle], value[middle:]
+
+
+def carried_change(lsn: int, data: bytes) -> Change:
+    """A change of a document as it travels.
+
+    That is its change record, and for an insert, behind that, the record inserted.
+    """
+    kind, collection, row = change_header(data)
+    if kind == _INSERTED:
+        return Change(
+            lsn, ChangeKind.INSERT, collection, row, None, data[_INSERT.size :]
+        )
+    if kind == ChangeKind.UPDATE:
+        return Change(lsn, ChangeKind.UPDATE, collection, row, *split_update(data))
+    return Change(lsn, ChangeKind.DELETE, collection, row, data[HEADER_BYTES:], None)
 
 
 def delete_changes(

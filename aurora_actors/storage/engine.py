@@ -61,6 +61,8 @@ __all__ = ["Engine", "StorageCall"]
 _log = logging.getLogger(__name__)
 _BATCH_BYTES: Final = 64 << 20
 _RECLAIM_AGAIN_S: Final = 1.0
+_FEW_CHANGES: Final = 8
+_FEW_BYTES: Final = 16 << 10
 _NO_REPLY: Final = encode_reply(Written(lsn=0, synced=False, affected=0))
 
 
@@ -99,6 +101,7 @@ class Engine:
         self._failure: AuroraError | None = None
         self._closed = False
         self._batches = self._writes = self._unplaced = 0
+        self._newest: WriteSet | None = None
 
     @classmethod
     def open(
@@ -240,8 +243,14 @@ class Engine:
         self._upkeep.wrote(batch.pages)
         self._batches += 1
         self._writes += state.lsn - start
+        self._newest = batch if state.lsn - start <= _FEW_CHANGES else None
         self._raise_floors(part)
         return replies
+
+    def take_newest(self) -> list[bytes]:
+        """What the last commit changed, once, if that is little and of documents."""
+        newest, self._newest = self._newest, None
+        return [] if newest is None else newest.carried(newest.lsn, _FEW_BYTES)
 
     def _run_jobs(self, batch: WriteSet, entries: list[Entry]) -> None:
         before, start = len(batch.effects), batch.lsn
