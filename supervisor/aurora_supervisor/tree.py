@@ -156,7 +156,14 @@ class Tree:
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        # These are in force again when the receiver is closed: a signal that comes when
+        # the tree has ended must not end the process before it has cleared up.
+        early: list[int] = []
+        for each in numbers:
+            signal.signal(each, lambda got, _frame: early.append(got))
         with trio.open_signal_receiver(*numbers) as received:
+            if early:
+                self.stop()
             task_status.started()
             async for number in received:
                 name = signal.Signals(number).name

@@ -366,6 +366,17 @@ def test_a_standalone_tree_outlives_its_applications_and_stops_on_sigterm(
     tree.nothing_left(0.1)
 
 
+def test_signals_at_the_end_of_a_tree_do_not_keep_it_from_clearing_up(
+    tree: Supervised,
+):
+    with standalone(tree, "--db", str(tree.path)) as process:
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        # The interpreter's own end is too late to be guarded.
+        assert process.returncode in {0, -signal.SIGTERM}
+        assert not list(tree.runtime_dir.glob("aurora-*"))
+
+
 def test_a_standalone_tree_reads_its_configuration_file(tree: Supervised):
     file = tree.path.with_suffix(".toml")
     file.write_text(f'db_path = "{tree.path}"\nhot_cache_size_mb = 9\n')
