@@ -46,19 +46,29 @@ def answer(aurora):
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory):
-    """A database that is open meanwhile, with a job of each kind."""
+def shared(tmp_path_factory):
+    """A database that is open meanwhile."""
     path = tmp_path_factory.mktemp("cli") / "jobs.db"
     with blocking.open(path, query_executors=1) as db:
         db.schedule("nightly", cron="0 3 29 2 *", time_zone="Asia/Tokyo", job=Job("x"))
-        ids = {
-            "dead_letter": fails.enqueue(db),
-            "completed": works.enqueue(db, n=5),
-        }
-        testing.drain(db, [fails, works])
-        ids["pending"] = db.enqueue_job(Job("later", {"k": "v"}).with_delay(3600))
-        yield path, ids, db
+        yield path, db
     no_process_left(path)
+
+
+@pytest.fixture
+def known(shared):
+    """The database with a job of each kind, and no other."""
+    path, db = shared
+    for old in db.list_jobs():
+        db.cancel_job(old.id)
+    db.purge_jobs()
+    ids = {
+        "dead_letter": fails.enqueue(db),
+        "completed": works.enqueue(db, n=5),
+    }
+    testing.drain(db, [fails, works])
+    ids["pending"] = db.enqueue_job(Job("later", {"k": "v"}).with_delay(3600))
+    return path, ids, db
 
 
 def test_list_shows_jobs_and_filters_them(known, aurora, answer):

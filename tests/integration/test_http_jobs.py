@@ -61,6 +61,7 @@ def test_a_dead_letter_is_retried_and_completes(served: Served):
     served.db.start_pool("all", handlers=job_handlers)
     # It counts in a collection that is not there yet.
     asked = {"job_type": "count", "payload": {"name": "x"}, "max_retries": 0}
+    asked["queue"] = "counting"
     ids = [enqueue(served, **asked) for _ in range(2)]
     for job_id in ids:
         with pytest.raises(JobFailedError):
@@ -72,7 +73,7 @@ def test_a_dead_letter_is_retried_and_completes(served: Served):
     served.db.new_collection("counters", open=True)
     assert served.http.post(f"/jobs/{ids[0]}/retry").status_code == 200
     assert served.db.wait_job(ids[0], timeout=60) == "counted"
-    assert served.http.post("/queues/default/retry").json() == {"changed": 1}
+    assert served.http.post("/queues/counting/retry").json() == {"changed": 1}
     assert served.db.wait_job(ids[1], timeout=60) == "counted"
     assert served.http.get(f"/jobs/{ids[1]}").json()["result"] == "counted"
 
