@@ -24,13 +24,26 @@ from aurora_actors.messages.reactive import (
 )
 from aurora_actors.reactive.tokens import Token
 
-__all__ = ["DISPATCHER", "Feed", "Reader", "Request"]
+__all__ = ["DISPATCHER", "Feed", "Place", "Reader", "Request", "text_of"]
 
 DISPATCHER: Final = "reactive_dispatcher"
 _KEPT_EVENTS: Final = 4096
 _KEPT_BYTES: Final = 16 << 20
+# Looking up a member of an enumeration costs more than the rest of a comparison.
+_INITIAL: Final = ChunkMode.INITIAL
+_INITIAL_END: Final = ChunkMode.INITIAL_END
 
 Request: TypeAlias = Watch | Listen
+Place: TypeAlias = tuple[int, int, bool]
+"""What a token is made of: the timeline, the LSN, whether it is within a first result."""
+
+
+def text_of(place: str | Place | None) -> str | None:
+    """The token of a place."""
+    if not isinstance(place, tuple):
+        return place
+    timeline, lsn, is_part = place
+    return str(Token(timeline, lsn, partial=is_part))
 
 
 class Reader(Pending):
@@ -88,7 +101,7 @@ class Reader(Pending):
         self.own: deque[Batch[Any]] = deque()
         self.next_batch = 0
         self.behind = 0
-        self.place: tuple[int, int, bool] | None = None
+        self.place: Place | None = None
         self.lagged = False
         self.beat = 0
         self.timed_out = False
@@ -113,10 +126,7 @@ class Reader(Pending):
     @property
     def since(self) -> str | None:
         """Where it resumes."""
-        if self.place is not None:
-            timeline, lsn, is_part = self.place
-            return str(Token(timeline, lsn, partial=is_part))
-        return self.request.since
+        return self.request.since if self.place is None else text_of(self.place)
 
 
 class Feed:
@@ -132,6 +142,7 @@ class Feed:
         timeline: The history this number belongs to.
         is_live: It has reached the present.
         was_live: It had, before it fell behind or was interrupted.
+        is_settled: It had, and is the one that is shared from then on.
         is_lost: What was received so far must be forgotten: the next chunk says so.
         ungranted: Chunks done with for which no credit was given back yet.
         readers: Those who read it.
@@ -147,24 +158,20 @@ class Feed:
         self.call: Call | None = None
         self.expected = 0
         self.lsn = self.timeline = 0
-        self.is_live = self.was_live = self.is_lost = False
+        self.is_live = self.was_live = self.is_settled = self.is_lost = False
         self.ungranted = 0
         self.readers: dict[Reader, None] = {}
         self.parked: dict[Reader, None] = {}
         self.first_batch = self.next_batch = 0
         self._convert = reader.convert
-        self._place: str | tuple[int, int, bool] | None = request.since
+        self._place: str | Place | None = request.since
         self._batches: deque[Batch[Any]] = deque()
         self._size = self._events = 0
 
     @property
     def since(self) -> str | None:
         """The place behind everything received; ``None`` if there is none."""
-        place = self._place
-        if isinstance(place, tuple):  # a token is made when it is asked for
-            timeline, lsn, is_part = place
-            return str(Token(timeline, lsn, partial=is_part))
-        return place
+        return text_of(self._place)  # a token is made when it is asked for
 
     @property
     def is_shared(self) -> bool:
@@ -189,8 +196,8 @@ class Feed:
             chunk = msgspec.structs.replace(chunk, lost=True)
         self.lsn, self.timeline = chunk.lsn, chunk.timeline
         self.is_live = chunk.live
-        self._place = (chunk.timeline, chunk.lsn, chunk.mode is ChunkMode.INITIAL)
-        if not (chunk.events or chunk.lost or chunk.mode is ChunkMode.INITIAL_END):
+        self._place = (chunk.timeline, chunk.lsn, chunk.mode is _INITIAL)
+        if not (chunk.events or chunk.lost or chunk.mode is _INITIAL_END):
             return False
         batch: Batch[Any] = Batch(chunk, self._convert, len(self.readers))
         self._batches.append(batch)

@@ -165,7 +165,8 @@ class LiveFeeds:
         reader.beat = 0
         reader.place = batch.end
         batch.left -= 1
-        self._used(feed, feed.drop_read())
+        if batch.left <= 0:
+            self._used(feed, feed.drop_read())
         return items
 
     def _used(self, feed: Feed, chunks: int) -> None:
@@ -212,6 +213,9 @@ class LiveFeeds:
         has_news = feed.receive(chunk)
         if has_news:
             self._wake(feed)
+        if feed.is_settled and chunk.live:
+            self._keep_up(feed)  # nearly always
+            return
         if feed.was_live or not has_news:
             self._grant(feed, 1)
         if chunk.live and not feed.was_live:
@@ -219,14 +223,28 @@ class LiveFeeds:
             self._grant(feed, len(feed.rest(0)))
         if chunk.live:
             self._share(feed)
+            feed.is_settled = self._shared.get(feed.key) is feed
         if has_news and feed.was_live:
-            for reader in feed.drop_excess():
-                self._cut_off(reader)
+            self._drop_excess(feed)
+
+    def _keep_up(self, feed: Feed) -> None:
+        """Go on after a chunk of a feed that is where it stays."""
+        feed.ungranted += 1
+        if feed.ungranted * 2 >= feed.request.credit:
+            self._grant(feed, 0)
+        if feed.next_batch - feed.first_batch > 1:  # the newest one is kept anyway
+            self._drop_excess(feed)
+
+    def _drop_excess(self, feed: Feed) -> None:
+        for reader in feed.drop_excess():
+            self._cut_off(reader)
 
     def _wake(self, feed: Feed) -> None:
-        for reader in feed.parked:
-            self._tell(reader)
-        feed.parked.clear()
+        parked = feed.parked
+        if parked:
+            for reader in parked:
+                self._tell(reader)
+            parked.clear()
 
     def _cut_off(self, reader: Reader) -> None:
         reader.lagged = True

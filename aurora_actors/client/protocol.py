@@ -306,10 +306,10 @@ class ClientProtocol:
     def _on_answer(self, sender: str, number: int, answer: _Answer) -> None:
         if type(answer) is Written:  # by far the most frequent one
             self._on_reply(number, answer)
-        elif isinstance(answer, ResultChunk):
-            self._on_chunk(sender, number, answer)
         elif isinstance(answer, LiveChunk):
             self.live.on_chunk(number, answer)
+        elif isinstance(answer, ResultChunk):
+            self._on_chunk(sender, number, answer)
         elif isinstance(answer, LiveProgress):
             self.live.on_progress(answer)
         elif isinstance(answer, Failure):

@@ -75,7 +75,7 @@ class Added(Update, Generic[T]):
         position: int | None,
         place: tuple[int, Tokens, int],
     ) -> None:
-        super().__init__(*place)
+        self.lsn, self._tokens, self._seen = place
         self.document = document
         self.row = row
         self.position = position
@@ -104,7 +104,7 @@ class Modified(Update, Generic[T]):
         position: int | None,
         place: tuple[int, Tokens, int],
     ) -> None:
-        super().__init__(*place)
+        self.lsn, self._tokens, self._seen = place
         self.old = old
         self.new = new
         self.row = row
@@ -125,7 +125,7 @@ class Removed(Update, Generic[T]):
     __slots__ = ("document", "row")
 
     def __init__(self, document: T, row: int, place: tuple[int, Tokens, int]) -> None:
-        super().__init__(*place)
+        self.lsn, self._tokens, self._seen = place
         self.document = document
         self.row = row
 

@@ -14,11 +14,11 @@ from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar, cast
 import anyio
 
 from aurora_actors.client.batch import Convert
-from aurora_actors.client.feeds import DISPATCHER, Reader, Request
+from aurora_actors.client.feeds import DISPATCHER, Place, Reader, Request, text_of
 from aurora_actors.client.fold import Fold
 from aurora_actors.client.session import Session
 from aurora_actors.client.shell import Shell
-from aurora_actors.client.updates import ChangeEvent, Update
+from aurora_actors.client.updates import ChangeEvent, Heartbeat, Update
 from aurora_actors.errors import UsageError
 from aurora_actors.messages.reactive import Listen, Watch
 
@@ -59,7 +59,8 @@ class Events(AsyncIterator[E], Generic[E]):
         self._items: Sequence[E] = ()
         self._at = 0
         self._turns = 0
-        self._since = request.since
+        # As a token, or what one is made of when it is asked for.
+        self._since: str | Place | None = request.since
         self._is_open = False
         self._patience_s: float | None = None
         self._shell: Shell
@@ -136,10 +137,12 @@ class Events(AsyncIterator[E], Generic[E]):
         """Get the next events if there are some; else the reader is told of them."""
         if not self._is_open:
             return False
-        if self._items:
-            self._since = self._token_of(self._items[-1])
-        self._items, self._at = (), 0
         reader = self._reader
+        if self._items:
+            last = self._items[-1]
+            beats = isinstance(last, Heartbeat)
+            self._since = self._token_of(last) if beats else reader.place
+        self._items, self._at = (), 0
         items = self._shell.take(reader)
         if items:
             self._items = items
@@ -158,12 +161,14 @@ class Events(AsyncIterator[E], Generic[E]):
         """
         if self._at < len(self._items):
             return (
-                self._token_of(self._items[self._at - 1]) if self._at else self._since
+                self._token_of(self._items[self._at - 1])
+                if self._at
+                else text_of(self._since)
             )
         newest = self._reader.newest
         if newest is None and self._items:
             newest = self._token_of(self._items[-1])
-        return newest or self._since
+        return newest or text_of(self._since)
 
     @property
     def lsn(self) -> int:
