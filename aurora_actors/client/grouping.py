@@ -11,6 +11,7 @@ from typing import Final, Generic, Self, TypeAlias, TypeVar, cast
 import msgspec
 
 from aurora_actors.client.aggregating import Aggregate, Group, aggregate_specs
+from aurora_actors.client.document import converted
 from aurora_actors.client.session import Session
 from aurora_actors.errors import InternalError, InvalidFilterError
 from aurora_actors.messages.query import (
@@ -206,7 +207,7 @@ async def run_groups(
     for chunk in await shell.gather(request, timeout):
         if rows:
             await shell.breathe()
-        rows += map(decode_group, chunk.records)
+        rows += converted(decode_group, chunk.records)
     return rows
 
 

@@ -184,7 +184,11 @@ class Aggregation:
         for at in pace.parts(len(chosen)):
             pace.start()
             rows = [
-                GroupRow(keys, results, self._nodes(group.states, finish))
+                GroupRow(
+                    keys,
+                    results,
+                    self._nodes(group.states, finish) if group is not None else (),
+                )
                 for keys, results, group in chosen[at]
             ]
             pace.stop(sum(len(node) for row in rows for node in row.nodes))

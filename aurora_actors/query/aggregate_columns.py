@@ -9,7 +9,7 @@ makes no difference whether a document was met in a column or read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import repeat
 from typing import Any, Final, TypeAlias
@@ -45,13 +45,16 @@ _DIRECT: Final = frozenset({Kind.INT, Kind.FLOAT, Kind.DATE, Kind.DATETIME, Kind
 
 def segment_groups(
     matched: Matched | Joined, terms: Terms
-) -> Iterator[tuple[tuple[object, ...], tuple[Any, ...]]]:
-    """What the matches in segments add to each group: its keys, and increments.
+) -> tuple[Sequence[tuple[object, ...]], Sequence[Sequence[Any]]]:
+    """What the matches in segments add to groups.
 
     Where the order of documents matters, the rows of ``matched`` ascend.
+
+    Returns:
+        The keys of each group, and for each slot the increments of all groups.
     """
     if not matched.count:
-        return
+        return (), [() for _ in terms.slots]
     columns = {name: matched.column(name) for name in terms.fields}
     keys = None
     if terms.keys:
@@ -61,7 +64,7 @@ def segment_groups(
     parts = [segment.ask(slot, terms.spec.nodes) for slot in terms.slots]
     codes = reduction.run()
     shown = [()] if keys is None else keys.shown(codes)
-    yield from zip(shown, zip(*[part() for part in parts], strict=True), strict=True)
+    return shown, [part() for part in parts]
 
 
 class _Segment:

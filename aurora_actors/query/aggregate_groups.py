@@ -8,9 +8,10 @@ of whole columns comes as one increment for each slot.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Final, TypeAlias, cast
 
+from aurora_actors.query.aggregate_bulk import Bulk, is_bulk
 from aurora_actors.query.aggregate_states import (
     Budget,
     CountState,
@@ -25,7 +26,7 @@ __all__ = ["Group", "Groups"]
 _GROUP_BYTES: Final = 300
 _STATE_BYTES: Final = 150
 
-Identity: TypeAlias = object
+Identity: TypeAlias = Hashable
 
 
 class Group:
@@ -63,11 +64,21 @@ class Groups:
         self._group_bytes = _GROUP_BYTES + _STATE_BYTES * len(terms.slots)
         self._places = {name: at for at, name in enumerate(terms.fields)}
         self.by_identity: dict[Identity, Group] = {}
+        # Those that need no states yet; no group is in both.
+        self.bulk: Bulk | None = None
         if not terms.keys:
             self._new((), ())
 
     def __len__(self) -> int:
-        return len(self.by_identity)
+        return len(self.by_identity) + (0 if self.bulk is None else len(self.bulk))
+
+    def _find(self, identity: Identity) -> Group | None:
+        group = self.by_identity.get(identity)
+        if group is None and self.bulk is not None:
+            found = self.bulk.take_out(identity)
+            if found is not None:
+                group = self.by_identity[identity] = Group(*found)
+        return group
 
     def _new(self, identity: Identity, keys: tuple[object, ...]) -> Group:
         self._budget.grow(self._group_bytes + memory_of(keys))
@@ -99,7 +110,7 @@ class Groups:
             members[identity].append(at)
         for identity, positions in members.items():
             first = positions[0]
-            group = self.by_identity.get(identity)
+            group = self._find(identity)
             if group is None:
                 group = self._new(identity, tuple([part[first] for part in shown]))
             chosen = [[column[at] for at in positions] for column in columns]
@@ -131,17 +142,42 @@ class Groups:
             state.take(values, places)
 
     # -------------------------------------------------------------- computed
+    def absorb_all(
+        self, keys: Sequence[tuple[object, ...]], columns: Sequence[Sequence[Any]]
+    ) -> None:
+        """Add to groups what was computed of many documents.
+
+        Args:
+            keys: Of each group.
+            columns: For each slot, the increments of these groups.
+        """
+        if len(self) or not is_bulk(self._terms) or not self._take_bulk(keys, columns):
+            for each, increments in zip(keys, zip(*columns, strict=True), strict=True):
+                self.absorb(each, increments)
+
+    def _take_bulk(
+        self, keys: Sequence[tuple[object, ...]], columns: Sequence[Sequence[Any]]
+    ) -> bool:
+        places = dict(zip(map(_identity, keys), range(len(keys)), strict=True))
+        if len(places) < len(keys):
+            return False  # the first intervals of all times are one
+        size = len(keys) * self._group_bytes + sum(map(memory_of, keys))
+        self._budget.grow(size)
+        self.bulk = Bulk(self._terms, self._makers, places, keys, columns)
+        return True
+
     def absorb(self, keys: tuple[object, ...], increments: Iterable[Any]) -> None:
         """Add to one group what was computed of some of its documents."""
-        identity: Identity = ()
-        if len(keys) == 1:
-            identity = keys[0]
-            if type(identity) is not str:  # nearly always
-                identity = identity_of(identity)
-        elif keys:
-            identity = tuple(map(identity_of, keys))
-        group = self.by_identity.get(identity)
+        identity = _identity(keys)
+        group = self._find(identity)
         if group is None:
             group = self._new(identity, keys)
         for state, increment in zip(group.states, increments, strict=True):
             state.absorb(increment)
+
+
+def _identity(keys: tuple[object, ...]) -> Identity:
+    if len(keys) != 1:
+        return tuple(map(identity_of, keys))
+    key = keys[0]
+    return key if type(key) is str else identity_of(key)  # nearly always

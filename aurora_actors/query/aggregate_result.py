@@ -7,7 +7,7 @@ keys, null first, in the order of :func:`~aurora_actors.schema.order.sort_key`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from aurora_actors.query.aggregate_groups import Group, Groups
 from aurora_actors.query.aggregate_terms import Terms
@@ -18,11 +18,11 @@ __all__ = ["Chosen", "ordered_groups"]
 
 
 class Chosen(NamedTuple):
-    """A group that is given: its keys, its results, and itself."""
+    """A group that is given: its keys, its results, and itself, if it has states."""
 
     keys: tuple[object, ...]
-    results: list[object]
-    group: Group
+    results: Sequence[object]
+    group: Group | None = None
 
 
 def ordered_groups(terms: Terms, groups: Groups) -> list[Chosen]:
@@ -35,6 +35,8 @@ def ordered_groups(terms: Terms, groups: Groups) -> list[Chosen]:
         Chosen(group.keys, terms.results(group.states), group)
         for group in groups.by_identity.values()
     ]
+    if groups.bulk is not None:
+        found += [Chosen(*each) for each in groups.bulk.finished()]
     if terms.having is not None:
         meets = compile_predicate(terms.having)
         found = [each for each in found if meets(_named(terms, each), "")]
@@ -50,7 +52,9 @@ def ordered_groups(terms: Terms, groups: Groups) -> list[Chosen]:
 def _sort_by_keys(found: list[Chosen]) -> None:
     """In the order of their keys, null first."""
     if all(map(_is_text, found)):
+        # What texts are sorted by is the text; one group at most has none.
         found.sort(key=_text)
+        found.sort(key=lambda each: each.keys[0] is not None)
     else:
         found.sort(key=lambda each: tuple([sort_key(key) for key in each.keys]))
 
@@ -60,10 +64,8 @@ def _is_text(chosen: Chosen) -> bool:
     return type(key) is str or key is None
 
 
-def _text(chosen: Chosen) -> tuple[bool, object]:
-    # What texts are sorted by is the text.
-    key = chosen.keys[0]
-    return key is not None, key
+def _text(chosen: Chosen) -> str:
+    return cast("str", chosen.keys[0] or "")
 
 
 def _reader(terms: Terms, name: str) -> Callable[[Chosen], object]:

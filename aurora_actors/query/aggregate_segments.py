@@ -124,8 +124,7 @@ class SegmentGathering(Gathering):
         started, paused, total = perf_counter(), 0.0, 0
         for matched in self._portions_of(matcher.matches(own)):
             total += matched.count
-            for keys, parts in aggregate.segment_groups(matched, terms):
-                groups.absorb(keys, parts)
+            groups.absorb_all(*aggregate.segment_groups(matched, terms))
             self.rows_read = self._helped + matcher.rows_tested
             before = perf_counter()
             yield
@@ -201,7 +200,7 @@ def aggregate_segments(
         gone = BitMap64.deserialize(share.gone)
         matched = matching.match_table(table, predicate, kinds, gone)
         tested += segment.rows
-        for keys, parts in aggregate.segment_groups(matched, wanted):
-            groups.append(encode_increments(keys, parts))
+        keys, columns = aggregate.segment_groups(matched, wanted)
+        groups += map(encode_increments, keys, zip(*columns, strict=True))
         yield
     return SegmentsAggregated(done=True, groups=groups, rows_tested=tested)

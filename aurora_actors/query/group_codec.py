@@ -17,7 +17,7 @@ from msgspec.msgpack import Ext
 from aurora_actors.errors import ProtocolError
 from aurora_actors.schema.extensions import decode_ext
 from aurora_actors.schema.types import INT_MAX, INT_MIN
-from aurora_actors.schema.values import DECODE_FAULTS, wire_value
+from aurora_actors.schema.values import DECODE_FAULTS, Buffer, wire_value
 
 __all__ = [
     "GroupRow",
@@ -98,7 +98,7 @@ def _deep(value: object) -> object:
     return _wire(value)
 
 
-def decode_group(data: bytes) -> GroupRow:
+def decode_group(data: Buffer) -> GroupRow:
     """Decode one group.
 
     Raises:
