@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -372,6 +373,7 @@ def test_signals_at_the_end_of_a_tree_do_not_keep_it_from_clearing_up(
     with standalone(tree, "--db", str(tree.path)) as process:
         while process.poll() is None:
             process.send_signal(signal.SIGTERM)
+            time.sleep(0.001)
         # The interpreter's own end is too late to be guarded.
         assert process.returncode in {0, -signal.SIGTERM}
         assert not list(tree.runtime_dir.glob("aurora-*"))
