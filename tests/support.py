@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -58,14 +59,15 @@ def wait_until(
 
 def free_port() -> int:
     """A port that nobody has, and nobody is given who does not ask for this one."""
-    first_given = int(
-        Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
-    )
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    first, last = map(int, given)
+    ports = range(5_000, first) if first > 6_000 else range(last, 65_536)
+    # Not by the random numbers of tests, which are the same in each process.
+    chance = random.SystemRandom()
     while True:
-        # Not by the random numbers of tests, which are the same in each process.
-        port = 10_000 + int.from_bytes(os.urandom(4)) % (first_given - 10_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+        port = chance.choice(ports) if ports else 0
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)) as server:
+            return int(server.getsockname()[1])
 
 
 @contextmanager
