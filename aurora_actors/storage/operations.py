@@ -286,7 +286,11 @@ class Operations:
         records = matching_records(batch, collection, rows, known)
         if request.patch is None:
             return self._delete_rows(batch, collection, rows, records)
-        patch, last = decode_patch(request.patch), 0
+        patch = decode_patch(request.patch)
+        together = self._updates.update_rows(batch, collection, rows, records, patch)
+        if together is not None:
+            return self._written(together, len(rows))
+        last = 0
         for row, record in zip(rows, records, strict=True):
             last = self._patch_row(batch, collection, row, record, patch) or last
         return self._written(last, len(rows))

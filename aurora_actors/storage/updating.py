@@ -1,6 +1,6 @@
-"""Updates by id that stand next to each other in a batch, applied together.
+"""Updates of many documents, applied together: by id next to each other, and by query.
 
-As many requests as there are, each of one document, all different: their rows and
+As many requests by id as there are, each of one document, all different: their rows and
 records are read with one cursor each, and written as one change set. With 64 requests
 this takes less than half the time of one after the other. A run that could be refused,
 or that touches a unique field, is left to be applied one by one. Deterministic; in the
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from aurora_actors.messages.storage import UpdateDocument, Written
 from aurora_actors.schema.patch import Patch, decode_patch
-from aurora_actors.schema.record import RECORD_HEAD, check_record
+from aurora_actors.schema.record import RECORD_HEAD, check_record, record_id
 from aurora_actors.storage.catalog import Collection
 from aurora_actors.storage.keys import id_key
 from aurora_actors.storage.writeset import WriteSet
@@ -63,6 +63,36 @@ class Updates:
         old = [by_row[row] for row in rows]
         bodies = self._edit(collection, patches, old)
         return self._put(batch, collection, requests, rows, old, bodies)
+
+    def update_rows(
+        self,
+        batch: WriteSet,
+        collection: Collection,
+        rows: Sequence[int],
+        records: Sequence[bytes],
+        patch: Patch,
+    ) -> int | None:
+        """Update the documents that a statement means.
+
+        Returns:
+            The last LSN, 0 when all stay as they are. ``None``, and nothing has
+            changed, when they are to be updated one by one: a unique field changes.
+
+        Raises:
+            AuroraError: one of them is refused; nothing has changed.
+        """
+        if not collection.unique.keys().isdisjoint(patch.fields):
+            return None
+        bodies = self._edit(collection, [patch] * len(rows), records)
+        changed = [
+            (row, record, record_id(record), body)
+            for row, record, body in zip(rows, records, bodies, strict=True)
+            if body is not None
+        ]
+        if not changed:
+            return 0
+        batch.update_together(collection, changed)
+        return batch.lsn
 
     def _edit(
         self,

@@ -174,6 +174,23 @@ def matching(users, rows, lsn, patch=None, exact=False):
     )
 
 
+def test_a_statement_changes_all_it_means_or_nothing(users):
+    users.insert(a={"age": 11}, b={"age": 2**63 - 1}, c={"age": 13, "email": "c"})
+    before, lsn = users.documents(), users.engine.lsn
+    refused = matching(users, [1, 2, 3], lsn, {"age": Increment(1)})
+    assert isinstance(refused, Failure)
+    taken = matching(users, [1, 2, 3], lsn, {"email": "c"})
+    assert taken.code == "data.unique_violation"
+    assert (users.documents(), users.engine.lsn) == (before, lsn)
+    same = matching(users, [3], lsn, {"email": "c"})
+    assert (same.affected, same.lsn) == (1, 0)
+    partly = matching(users, [1, 2, 3], lsn, {"age": 13})
+    assert (partly.affected, partly.lsn) == (3, lsn + 2)
+    nothing = matching(users, [1, 2, 3], lsn + 2, {"age": 13})
+    assert (nothing.affected, nothing.lsn) == (3, 0)
+    assert [each["age"] for each in users.documents().values()] == [13, 13, 13]
+
+
 def test_rows_changed_since_the_snapshot_are_checked_again(users, requests):
     users.insert(a={"age": 11}, b={"age": 12}, c={"age": 1}, d={"age": 2})
     lsn = users.engine.lsn
