@@ -30,6 +30,7 @@ from aurora_actors.schema.values import (
 __all__ = ["Document", "FieldValue", "converted", "document_of", "document_with_id"]
 
 M = TypeVar("M")
+T = TypeVar("T")
 
 FieldValue: TypeAlias = Any
 """What a field holds; only the collection's definition can say more."""
@@ -129,7 +130,7 @@ def document_of(record: Buffer) -> Document:
     raise _damage(record)
 
 
-def converted(convert: Callable[[Buffer], M], records: Sequence[bytes]) -> list[M]:
+def converted(convert: Callable[[T], M], records: Sequence[T]) -> list[M]:
     """What ``convert`` makes of records.
 
     Python's collector of cycles would walk new documents again and again, which are in

@@ -169,14 +169,15 @@ class GroupedQuery(GroupedBuilder[T]):
         rows = await run_groups(self._session(), self._grouped.query, spec, timeout)
         names = [key.field for key in self._grouped.keys]
         make = cast("Callable[[Buffer], T]", self._grouped.result)
-        return [
-            Group(
+
+        def group(row: GroupRow) -> Group[T]:
+            return Group(
                 dict(zip(names, row.keys, strict=True)),
                 dict(zip(results, row.results, strict=True)),
-                [make(node) for node in row.nodes],
+                [make(node) for node in row.nodes] if row.nodes else [],
             )
-            for row in rows
-        ]
+
+        return converted(group, rows)
 
     async def explain(
         self, *, timeout: float | None = None, **results: Aggregate
