@@ -21,7 +21,12 @@ from aurora_actors.messages.reactive import (
     Subscribed,
     Watch,
 )
-from aurora_actors.messages.storage import DefineCollection, Operation, Written
+from aurora_actors.messages.storage import (
+    DefineCollection,
+    LogAdvanced,
+    Operation,
+    Written,
+)
 from aurora_actors.query.compile import compile_predicate
 from aurora_actors.query.execute import run_query
 from aurora_actors.query.predicate import decode_predicate
@@ -50,6 +55,7 @@ class World:
         self.consumers: dict[int, Consumer] = {}
         self.last_number = 0
         self.requests = 0
+        self.told = 0
         self.start_hub()
 
     def start_hub(self) -> None:
@@ -69,6 +75,13 @@ class World:
             self.requests += 1
             calls.append(StorageCall("c", self.requests, 0, operation))
         return self.engine.execute(calls)
+
+    def wake(self) -> None:
+        """Tell the hub of the last commit as storage does, its changes included."""
+        changes = self.engine.take_newest()
+        lsn, timeline = self.engine.lsn, self.engine.timeline
+        self.told += bool(changes) and self.hub.lsn == lsn - len(changes)
+        self.hub.take(LogAdvanced(lsn=lsn, timeline=timeline, changes=changes))
 
     def must(self, operation: Operation) -> int:
         (reply,) = self.do(operation)

@@ -185,6 +185,8 @@ def do_something(rng: random.Random, made: World, consumers: list[Consumer]) -> 
     choice = rng.random()
     if choice < 0.45:
         made.do(*[random_operation(rng) for _ in range(rng.choice([1, 1, 5, 40]))])
+        if choice < 0.3:
+            made.wake()
     elif choice < 0.6:
         made.hub.advance()
     elif choice < 0.7:
