@@ -42,6 +42,7 @@ class Limits(NamedTuple):
     """Median seconds of one bare operation."""
 
     lmdb_get_s: float
+    lmdb_find_s: float
     nng_s: float
     append_s: float
     fdatasync_s: float
@@ -67,6 +68,7 @@ def measure_limits(directory: Path) -> Limits:
     """Measure all limits, in a directory on the disk the database will be on."""
     return Limits(
         lmdb_get_s=_lmdb_get(directory),
+        lmdb_find_s=_lmdb_find(directory),
         nng_s=_nng_round_trip(directory),
         append_s=_append(directory, sync=False),
         fdatasync_s=_append(directory, sync=True),
@@ -107,6 +109,34 @@ def _lmdb_get(directory: Path) -> float:
                 return decode(value)
 
         return median(get)
+
+
+def _lmdb_find(directory: Path) -> float:
+    """The same by a field: its value leads to the key, and that to the document."""
+    path = directory / "find.lmdb"
+    encode = msgspec.msgpack.Encoder().encode
+    decode = msgspec.msgpack.Decoder(dict[str, object]).decode
+    count = 20_000
+    with lmdb.open(
+        str(path), map_size=1 << 30, subdir=False, sync=False, max_dbs=2
+    ) as env:
+        docs, emails = env.open_db(b"docs"), env.open_db(b"emails")
+        with env.begin(write=True) as txn:
+            for number in range(count):
+                document = sample_document(number)
+                key = f"{number:08d}".encode()
+                txn.put(key, encode(document), db=docs)
+                txn.put(str(document["email"]).encode(), key, db=emails)
+
+        asked = [f"user{n * 7919 % count}@example.com" for n in range(ROUNDS)]
+
+        def find(number: int) -> object:
+            with env.begin(buffers=True) as txn:
+                key = txn.get(asked[number].encode(), db=emails)
+                assert key is not None
+                return decode(txn.get(key, db=docs))
+
+        return median(find)
 
 
 def _commit(directory: Path) -> float:

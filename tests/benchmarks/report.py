@@ -33,6 +33,7 @@ class Report:
     def limits(self, limits: Limits) -> None:
         """Show what the machine can do at best."""
         self.row("limit: LMDB get + decode to dict", micro(limits.lmdb_get_s))
+        self.row("limit: the same by a field", micro(limits.lmdb_find_s))
         self.row("limit: nng round trip, receive descriptors", micro(limits.nng_s))
         self.row("limit: append 300 B to a file", micro(limits.append_s))
         self.row("limit: the same + fdatasync", micro(limits.fdatasync_s))
