@@ -27,6 +27,7 @@ from aurora_actors.actors.executor_aql import AqlRunner
 from aurora_actors.actors.executor_queries import TURN_S, Query, Requests
 from aurora_actors.actors.executor_sharing import Sharing
 from aurora_actors.actors.executor_timing import Timer, Timings
+from aurora_actors.actors.executor_warming import warm_columns
 from aurora_actors.actors.runtime import SUPERVISOR, ActorContext, orders, run_actor
 from aurora_actors.errors import (
     AuroraError,
@@ -95,8 +96,11 @@ async def serve(context: ActorContext) -> None:
         ) as index,
     ):
         actor = ExecutorActor(data, index, context)
-        context.ready()
-        await actor.serve()
+        async with trio.open_nursery() as nursery:
+            context.ready()
+            nursery.start_soon(warm_columns, config.path)
+            await actor.serve()
+            nursery.cancel_scope.cancel()
 
 
 class _Running:
