@@ -134,7 +134,9 @@ def _lmdb_find(directory: Path) -> float:
             with env.begin(buffers=True) as txn:
                 key = txn.get(asked[number].encode(), db=emails)
                 assert key is not None
-                return decode(txn.get(key, db=docs))
+                value = txn.get(key, db=docs)
+                assert value is not None
+                return decode(value)
 
         return median(find)
 
