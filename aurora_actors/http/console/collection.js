@@ -40,7 +40,7 @@ export function showCollection({ api, main, go }, name, tab = "documents") {
 
 // ------------------------------------------------------------------ documents
 function showDocuments({ api, body, definition, setCount }) {
-  const state = { order: "", offset: 0, limit: 25, total: 0, documents: [] };
+  const state = { order: "", offset: 0, limit: 25, total: 0, documents: [], asked: 0 };
   const conditions = new Conditions(definition.fields, () => { state.offset = 0; load(); });
   const table = h("div", { "aria-live": "off" });
   const range = h("span", { role: "status" });
@@ -72,6 +72,7 @@ function showDocuments({ api, body, definition, setCount }) {
   }
 
   async function load() {
+    const asked = (state.asked += 1); // answers may overtake one another: only the last counts
     fill(failure);
     const parameters = new URLSearchParams({ limit: state.limit, offset: state.offset, count: "true" });
     try {
@@ -79,11 +80,12 @@ function showDocuments({ api, body, definition, setCount }) {
       if (where) parameters.set("where", toJson(where));
       if (state.order) parameters.set("order", state.order);
       const found = await api.get(`${docs(definition.name)}?${parameters}`);
+      if (asked !== state.asked) return;
       if (!where) setCount(found.count);
       Object.assign(state, { documents: found.documents, total: found.count });
       draw();
     } catch (error) {
-      fill(failure, h("div.body", h("div.alert", { role: "alert" }, error.message)));
+      if (asked === state.asked) fill(failure, h("div.body", h("div.alert", { role: "alert" }, error.message)));
     }
   }
 

@@ -13,6 +13,7 @@ const word = (status) => status.replace("_", " ");
 export function showJobs({ api, main }) {
   let timer = null;
   let isOver = false;
+  let looks = 0;
   const samples = [];
   const queues = h("div");
   const list = h("div");
@@ -26,18 +27,19 @@ export function showJobs({ api, main }) {
     h("section.card", { "aria-label": "Jobs" }, h("header", h("h2", "Jobs"), h("div.actions", queue, status)), list)));
 
   async function look() {
+    const asked = (looks += 1); // a look that another has overtaken ends without a trace
     clearTimeout(timer);
     try {
       const parameters = new URLSearchParams({ limit: "50" });
       if (status.value) parameters.set("status", status.value);
       if (queue.value) parameters.set("queue", queue.value);
       const [stats, { jobs }] = await Promise.all([api.get("/queues"), api.get(`/jobs?${parameters}`)]);
-      if (isOver) return;
+      if (isOver || asked !== looks) return;
       sample(stats);
       drawQueues(stats);
       drawJobs(jobs);
     } catch (error) {
-      if (isOver) return;
+      if (isOver || asked !== looks) return;
       fill(list, h("div.empty", h("div.alert", { role: "alert" }, error.message)));
     }
     timer = setTimeout(look, EVERY_MS);
