@@ -306,7 +306,8 @@ def test_a_dead_job_is_looked_at_and_retried(visit: Visit, served: Served):
     page.get_by_role("row", name=f"Job count {job_id}").press("Enter")
     shown = page.get_by_role("dialog", name="Job count")
     expect(shown).to_contain_text("Attempt 1")
-    shown.get_by_role("button", name="Retry").click()
+    with page.expect_response(re.compile("/retry$")):
+        shown.get_by_role("button", name="Retry").click()
     assert served.db.wait_job(job_id, timeout=60) == "counted"
     page.get_by_label("Status").select_option("completed")
     row = page.get_by_role("row", name=f"Job count {job_id}")
