@@ -398,7 +398,11 @@ def test_secrets_are_not_kept(served: Served):
     found = subprocess.run(
         ["grep", "-rlaF", secret, directory], check=False, capture_output=True
     )
-    assert (found.returncode, found.stdout) == (1, b"")
+    assert found.returncode != 0
+    assert found.stdout == b""
+    # Files may go while it reads: those of the log, the columns and checkpoints do.
+    gone = b"No such file or directory"
+    assert all(line.endswith(gone) for line in found.stderr.splitlines())
 
 
 def test_other_hosts_and_origins_are_refused(served: Served):
