@@ -40,7 +40,7 @@ def _comparable(values: Array) -> Array:
 
 
 def _wanted(values: Array, key: OrderKey, keep: int) -> Array | None:
-    """Which values are among the first; ``None`` when Arrow cannot tell."""
+    """Which of more than ``keep`` values are among the first; ``None``: all may be."""
     nulls = values.null_count
     if key.ascending:
         # Null comes before all values.
@@ -50,12 +50,9 @@ def _wanted(values: Array, key: OrderKey, keep: int) -> Array | None:
     elif len(values) - nulls <= keep:
         return None
     direction = "ascending" if key.ascending else "descending"
-    try:
-        table = pa.table({"v": values.drop_null()})
-        best = pc.select_k_unstable(table, keep, [("v", direction)])
-        worst = table.column("v").take(best[-1:])[0]
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid, IndexError):
-        return None
+    table = pa.table({"v": values.drop_null()})
+    best = pc.select_k_unstable(table, keep, [("v", direction)])
+    worst = table.column("v").take(best[-1:])[0]
     compare = pc.less_equal if key.ascending else pc.greater_equal
     mask = pc.fill_null(compare(values, worst), fill_value=False)
     return pc.or_(mask, pc.is_null(values)) if key.ascending and nulls else mask
