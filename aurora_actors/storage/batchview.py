@@ -12,7 +12,7 @@ from heapq import merge
 from typing import Final, TypeAlias
 
 from aurora_actors.storage.catalog import Collection
-from aurora_actors.storage.changes import ChangeKind, change_header
+from aurora_actors.storage.changes import HEADER_BYTES, ChangeKind, change_header
 from aurora_actors.storage.environment import Table, Tables, Transaction
 from aurora_actors.storage.jobs.index import READY
 from aurora_actors.storage.layout import row_key
@@ -232,8 +232,8 @@ class BatchView:
         """The batch's changes, up to ``last``: see ``changes.carried_change``.
 
         Returns:
-            Nothing when they have more bytes, or one of them is of the catalog or of a
-            document that a later one has changed again.
+            Nothing when they have more bytes, or one of them is of the catalog, of a
+            document that a later one has changed again, or of one that is only marked.
         """
         found: list[bytes] = []
         for lsn in range(self._start + 1, last + 1):
@@ -243,7 +243,7 @@ class BatchView:
                 if record is None or value[13:] != _CURRENT:
                     return []
                 value += record
-            elif value[0] >= ChangeKind.DEFINE:
+            elif value[0] >= ChangeKind.DEFINE or len(value) == HEADER_BYTES:
                 return []
             most_bytes -= len(value)
             found.append(value)

@@ -50,6 +50,14 @@ def mark(users, rows=None, *, since=None):
     return users.one(request)
 
 
+def test_a_few_marked_deletions_are_to_be_read_in_the_log(database):
+    database.open(mark_from=2)
+    database.define()
+    database.insert(**{name(n): fields(n) for n in range(4)})
+    assert isinstance(mark(database, [1, 3]), Written)
+    assert database.engine.take_newest() == []
+
+
 @pytest.fixture
 def marked(database):
     """600 documents, every other one marked."""
