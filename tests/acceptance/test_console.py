@@ -24,7 +24,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 pytestmark = [
     pytest.mark.processes,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium"),
+    pytest.mark.skipif(
+        CHROMIUM is None,
+        reason="a browser cannot be had from PyPI; .ci/run installs chromium",
+    ),
 ]
 
 FLAGS = [
@@ -192,7 +195,7 @@ def test_documents_are_filtered_sorted_and_paged(
     # The first answer comes after the second, which is the one that counts.
     ascending = re.compile(r"/docs\?.*order=age$")
     late: list[Route] = []
-    page.route(ascending, lambda route: late.append(route))  # noqa: PLW0108 - no builtin
+    page.route(ascending, lambda route: late.append(route))  # noqa: PLW0108 - it is marked, as a built-in method cannot be
     with page.expect_request(ascending):
         page.get_by_role("button", name="age").click()
     page.get_by_role("button", name="age").click()
