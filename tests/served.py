@@ -28,7 +28,11 @@ USERS = {
 
 
 class Served:
-    """A database with a gateway."""
+    """A database with a gateway.
+
+    Attributes:
+        refusals: How often it answered 503 while its tree was still starting.
+    """
 
     def __init__(self, db: blocking.Aurora) -> None:
         self.db = db
@@ -36,7 +40,13 @@ class Served:
         self.url = f"http://127.0.0.1:{self.port}"
         self.token = db.create_token("admin", "admin")
         self.http = self.client(self.token)
-        wait_until(lambda: self.http.get("/ready").status_code == 200, "ready")
+        self.refusals = 0
+        wait_until(self._is_ready, "ready")
+
+    def _is_ready(self) -> bool:
+        status = self.http.get("/ready").status_code
+        self.refusals += status == 503
+        return status == 200
 
     def client(self, token: str | None) -> httpx.Client:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}

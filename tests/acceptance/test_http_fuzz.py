@@ -58,7 +58,7 @@ def fuzz(served: Served, where: Path, phases: str, examples: int) -> None:
     assert served.http.get("/ready").status_code == 200
     (gateway,) = [a for a in served.db.status().actors if a.name == "http_gateway"]
     assert gateway.restarts == 0
-    assert not gateway.values.get("responses_5xx")
+    assert gateway.values.get("responses_5xx", 0) <= served.refusals
 
 
 def test_made_up_requests_are_answered_or_refused(served: Served, tmp_path: Path):
