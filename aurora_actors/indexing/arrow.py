@@ -37,6 +37,7 @@ import pyarrow.ipc
 
 from aurora_actors.errors import CorruptionError
 from aurora_actors.indexing.segments import ColumnFacts
+from aurora_actors.indexing.sums import bounds, float_parts, integer_total
 from aurora_actors.schema.types import Kind
 from aurora_actors.storage.environment import file_errors
 
@@ -186,9 +187,11 @@ def column_facts(table: ArrowTable) -> tuple[ColumnFacts, ...]:
 
 def _facts(name: str, column: Array) -> ColumnFacts:
     nulls = column.null_count
+    kind = column.type
+    if pa.types.is_int64(kind) or pa.types.is_float64(kind):
+        return _number_facts(name, column.combine_chunks())
     if nulls == len(column):
         return ColumnFacts.of(name, nulls, None, None)
-    kind = column.type
     if pa.types.is_dictionary(kind):
         column = pa.chunked_array([chunk.dictionary for chunk in column.chunks])
     bounds = pc.min_max(column)
@@ -198,6 +201,16 @@ def _facts(name: str, column: Array) -> ColumnFacts:
     if isinstance(low, (str, bytes)) and max(len(low), len(high)) > _LONGEST_BOUND:
         low = high = None
     return ColumnFacts.of(name, nulls, low, high)
+
+
+def _number_facts(name: str, column: Array) -> ColumnFacts:
+    low, high = bounds(column)
+    nulls = column.null_count
+    if pa.types.is_int64(column.type):
+        total = integer_total(column, low, high)
+        return ColumnFacts.of(name, nulls, low, high, total=total)
+    parts = float_parts(column, low, high)
+    return ColumnFacts.of(name, nulls, low, high, parts=parts)
 
 
 # ------------------------------------------------------------------ files

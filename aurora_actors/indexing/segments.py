@@ -22,6 +22,7 @@ from aurora_actors.indexing.layout import entry_key
 from aurora_actors.schema.values import decode_value, encode_value
 
 __all__ = [
+    "LARGEST_SUMMED",
     "ROWS_MEMBERS",
     "ColumnFacts",
     "Segment",
@@ -34,6 +35,10 @@ __all__ = [
 
 ROWS_MEMBERS: Final = b"rows"
 """With a segment u64 behind it: the rows that the segment's file has."""
+LARGEST_SUMMED: Final = 2.0**480
+"""Of a column with a float of this size, or a larger one, no sum is kept."""
+
+_HALF: Final = 32
 
 
 class ColumnFacts(msgspec.Struct, frozen=True, array_like=True):
@@ -44,11 +49,17 @@ class ColumnFacts(msgspec.Struct, frozen=True, array_like=True):
         nulls: How many values are null.
         bounds: The least and the greatest value, encoded by the schema; ``None`` when
             they are not known, or there are none.
+        halves: The sum of integers, in units of 2**32, and the rest; ``None`` when it
+            is not known.
+        parts: Floats whose exact sum is that of the column's floats; ``None`` when it
+            is not known. Segments of earlier versions have no sums.
     """
 
     name: str
     nulls: int
     bounds: tuple[bytes, bytes] | None = None
+    halves: tuple[int, int] | None = None
+    parts: tuple[float, ...] | None = None
 
     @property
     def low(self) -> object:
@@ -60,12 +71,32 @@ class ColumnFacts(msgspec.Struct, frozen=True, array_like=True):
         """The greatest value; ``None`` when it is not known."""
         return None if self.bounds is None else decode_value(self.bounds[1])
 
+    @property
+    def total(self) -> int | None:
+        """The sum of the column's integers, if it is known."""
+        if self.halves is None:
+            return None
+        return (self.halves[0] << _HALF) + self.halves[1]
+
     @classmethod
-    def of(cls, name: str, nulls: int, low: object, high: object) -> ColumnFacts:
+    def of(
+        cls,
+        name: str,
+        nulls: int,
+        low: object,
+        high: object,
+        *,
+        total: int | None = None,
+        parts: tuple[float, ...] | None = None,
+    ) -> ColumnFacts:
         """The facts of a column; a ``low`` of ``None`` leaves the bounds unknown."""
-        if low is None or high is None:
-            return cls(name, nulls)
-        return cls(name, nulls, (encode_value(low), encode_value(high)))
+        bounds = None
+        if low is not None and high is not None:
+            bounds = encode_value(low), encode_value(high)
+        halves = None
+        if total is not None:
+            halves = total >> _HALF, total & ((1 << _HALF) - 1)
+        return cls(name, nulls, bounds, halves, parts)
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,16 +18,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aurora_actors.indexing.arrow import ROW_COLUMN
+from aurora_actors.indexing.sums import (
+    bounds,
+    extracted,
+    integer_halves,
+    joined,
+    largest_size,
+    sums_fit,
+)
 from aurora_actors.query.aggregate_exact import Moments
 from aurora_actors.query.aggregate_kernels import (
     Array,
-    bounds,
-    extracted,
     float_squares,
-    integer_halves,
     integer_squares,
-    joined,
-    sums_fit,
 )
 from aurora_actors.query.aggregate_keys import Keys
 from aurora_actors.query.aggregate_reduce import Reduction
@@ -110,7 +113,7 @@ class _Segment:
         count = self._reduction.count(column)
         low, high = self._bounds_of(slot, column)
         if pa.types.is_float64(column.type):
-            total = self._float_total(column, _size(low, high), extracted)
+            total = self._float_total(column, largest_size(low, high), extracted)
             return lambda: [(n, *t) for n, t in zip(count(), total(), strict=True)]
         whole = self._integer_total(column, low, high)
         return lambda: [*zip(count(), whole(), repeat(None), strict=False)]
@@ -141,7 +144,7 @@ class _Segment:
         sums = self._sum(slot, column)
         low, high = self._bounds_of(slot, column)
         if pa.types.is_float64(column.type):
-            total = self._float_total(column, _size(low, high), float_squares)
+            total = self._float_total(column, largest_size(low, high), float_squares)
             return lambda: [(*s, *t) for s, t in zip(sums(), total(), strict=True)]
         squares = None if low is None else integer_squares(column, low, high)
         if low is None or squares is not None:
@@ -223,10 +226,6 @@ class _Segment:
         first = self._reduction.first(self._row_column(), most)
 
         return lambda: [[(row, row) for row in found] for found in first()]
-
-
-def _size(low: float | None, high: float | None) -> float:
-    return 0.0 if low is None or high is None else max(-low, high)
 
 
 def _squares(listed: _Part) -> list[int]:

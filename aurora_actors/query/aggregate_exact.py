@@ -16,10 +16,11 @@ from math import fsum, sqrt
 from typing import Final
 
 from aurora_actors.errors import LimitExceededError
+from aurora_actors.indexing.segments import LARGEST_SUMMED
 
 __all__ = ["LARGEST_FLOAT", "SPLITTER", "ExactSum", "Moments", "condensed"]
 
-LARGEST_FLOAT: Final = 2.0**480
+LARGEST_FLOAT: Final = LARGEST_SUMMED
 """Floats from here on are taken as the integers they are: squares do not overflow."""
 SPLITTER: Final = 134_217_729.0
 _EXACT: Final = 1 << 53

@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pyroaring import BitMap64
 
@@ -24,6 +24,7 @@ from aurora_actors.messages.shares import (
     SegmentsAggregated,
     SegmentShare,
 )
+from aurora_actors.query.aggregate_facts import known_increments
 from aurora_actors.query.aggregate_gather import Asked, Gathering
 from aurora_actors.query.aggregate_groups import Groups
 from aurora_actors.query.aggregate_terms import Terms
@@ -35,6 +36,7 @@ from aurora_actors.query.index_scan import read_rows
 from aurora_actors.query.plan import Access
 from aurora_actors.query.predicate import decode_predicate, terms as terms_of
 from aurora_actors.query.scan import Scan, unbounded
+from aurora_actors.query.skipping import left_of
 from aurora_actors.schema.types import decode_definition, encode_definition
 
 if TYPE_CHECKING:
@@ -69,9 +71,23 @@ class SegmentGathering(Gathering):
         columns = derived.columns
         assert columns is not None  # noqa: S101 - the planner has looked
         self._columns = columns
-        self._own = list(columns.segments)
+        self._known: list[tuple[Segment, Sequence[Any]]] = []
+        self._own: list[Segment] = []
+        for segment in columns.segments:
+            known = self._known_of(segment)
+            if known is None:
+                self._own.append(segment)
+            else:
+                self._known.append((segment, known))
         self._given: list[list[Segment]] = []
         self._helped = 0
+
+    def _known_of(self, segment: Segment) -> Sequence[Any] | None:
+        """What a segment adds, if that is known without a look at it."""
+        if self._matcher.left(segment) is not True:
+            return None
+        known = known_increments(segment, self._asked.terms)
+        return None if known is None or self._matcher.gone(segment) else known
 
     # -------------------------------------------------------------- shares
     def shares(self, helpers: int) -> list[AggregateSegments]:
@@ -118,7 +134,10 @@ class SegmentGathering(Gathering):
     # -------------------------------------------------------------- gathering
     def begin(self, groups: Groups) -> Generator[None]:
         """Aggregate the segments that are not given away."""
+        self._take_known(groups)
         own, self._own = self._own, []
+        if not own:
+            return
         aggregate = import_module("aurora_actors.query.aggregate_columns")
         matcher, terms = self._matcher, self._asked.terms
         started, paused, total = perf_counter(), 0.0, 0
@@ -131,6 +150,16 @@ class SegmentGathering(Gathering):
             paused += perf_counter() - before
         self.rows_read = self._helped + matcher.rows_tested
         self._note("aggregate columns", total, perf_counter() - started - paused)
+
+    def _take_known(self, groups: Groups) -> None:
+        known, self._known = self._known, []
+        if not known:
+            return
+        started = perf_counter()
+        for _, increments in known:
+            groups.absorb((), increments)
+        rows = sum(segment.rows for segment, _ in known)
+        self._note("segment statistics", rows, perf_counter() - started)
 
     def _portions_of(
         self, found: Iterable[Matched | None]
@@ -152,7 +181,7 @@ class SegmentGathering(Gathering):
 
     def into(self, groups: Groups) -> Generator[None]:
         """Aggregate what is left of the segments, and the other rows' documents."""
-        if self._own:
+        if self._own or self._known:
             yield from self.begin(groups)
         scan, tested = self.choice.scan, self._helped + self._matcher.rows_tested
         self.rows_read = tested
@@ -198,7 +227,10 @@ def aggregate_segments(
         if table is None:
             return SegmentsAggregated(done=False)
         gone = BitMap64.deserialize(share.gone)
-        matched = matching.match_table(table, predicate, kinds, gone)
+        left = left_of(predicate, segment)
+        if left is False:
+            continue
+        matched = matching.match_table(table, left, kinds, gone)
         tested += segment.rows
         keys, columns = aggregate.segment_groups(matched, wanted)
         groups += map(encode_increments, keys, zip(*columns, strict=True))

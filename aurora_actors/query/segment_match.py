@@ -20,7 +20,7 @@ from aurora_actors.indexing.segments import Segment
 from aurora_actors.indexing.tables import SegmentTables
 from aurora_actors.query.derived import Derived
 from aurora_actors.query.predicate import Predicate, terms
-from aurora_actors.query.skipping import may_match
+from aurora_actors.query.skipping import Left, left_of
 from aurora_actors.query.vector import Array, mask_of
 from aurora_actors.schema.types import Kind
 
@@ -135,8 +135,8 @@ class SegmentMatcher:
         self._columns = columns
         self._predicate = predicate
         self._tables = tables
-        read = [] if predicate is None else [t.field for t in terms(predicate)]
-        self._needed = {*read, *fields}
+        self._fields = frozenset(fields)
+        self._left: dict[int, Left] = {}
         self._changed = derived.changed
         self.document_rows: RowSet = columns.document_rows | derived.changed
         self.rows_tested = 0
@@ -148,37 +148,48 @@ class SegmentMatcher:
         for segment in self._columns.segments if segments is None else segments:
             yield self._match(segment)
 
+    def left(self, segment: Segment) -> Left:
+        """What of the predicate has to be tested on a segment's rows."""
+        left = self._left.get(segment.number)
+        if left is None:
+            left = self._left[segment.number] = left_of(self._predicate, segment)
+        return left
+
     def is_promising(self, segment: Segment) -> bool:
         """Whether a segment has the columns, and may have a match."""
-        return may_match(self._predicate, segment) and all(
-            segment.column(name) is not None for name in self._needed
-        )
+        left = self.left(segment)
+        return left is not False and self._has_columns(segment, left)
+
+    def _has_columns(self, segment: Segment, left: Left) -> bool:
+        read = set(self._fields)
+        if not isinstance(left, bool):
+            read.update(term.field for term in terms(left))
+        return all(segment.column(name) is not None for name in read)
 
     def gone(self, segment: Segment) -> RowSet:
         """The rows of a segment's file that are not as it says."""
-        gone = self._columns.dead(segment)
-        if self._changed:
-            gone = gone | (self._changed & self._columns.members(segment))
+        gone, changed = self._columns.dead(segment), self._changed
+        if changed and changed.min() <= segment.last and changed.max() >= segment.first:
+            gone = gone | (changed & self._columns.members(segment))
         return gone
 
     def _match(self, segment: Segment) -> Matched | None:
-        columns = self._columns
-        if not may_match(self._predicate, segment):
+        columns, left = self._columns, self.left(segment)
+        if left is False:
             return None
         table = None
-        if all(segment.column(name) is not None for name in self._needed):
+        if self._has_columns(segment, left):
             table = self._tables.table(columns.path(segment), segment)
         if table is None:
             self.document_rows |= columns.members(segment) - columns.dead(segment)
             return None
         self.rows_tested += table.num_rows
-        gone = self.gone(segment)
-        return match_table(table, self._predicate, columns.fields, gone)
+        return match_table(table, left, columns.fields, self.gone(segment))
 
 
 def match_table(
     table: ArrowTable,
-    predicate: Predicate | None,
+    left: Left,
     kinds: Mapping[str, Kind],
     gone: RowSet,
 ) -> Matched:
@@ -186,7 +197,7 @@ def match_table(
 
     Args:
         table: It has the columns that the predicate reads.
-        predicate: What is tested.
+        left: What is tested; something may match.
         kinds: The declared types of these columns.
         gone: Rows to leave out.
     """
@@ -194,8 +205,8 @@ def match_table(
     if gone:
         dead = pa.array(gone.to_array(), pa.uint64())
         mask = pc.invert(pc.is_in(whole(table.column(ROW_COLUMN)), value_set=dead))
-    if predicate is not None:
-        arrays = {t.field: whole(table.column(t.field)) for t in terms(predicate)}
-        found = mask_of(predicate, arrays, kinds, int(table.num_rows))
+    if not isinstance(left, bool):
+        arrays = {t.field: whole(table.column(t.field)) for t in terms(left)}
+        found = mask_of(left, arrays, kinds, int(table.num_rows))
         mask = found if mask is None else pc.and_(mask, found)
     return Matched(table, mask)

@@ -16,6 +16,7 @@ from aurora_actors.errors import (
     LimitExceededError,
     ProtocolError,
 )
+from aurora_actors.indexing.sums import bounds, extracted
 from aurora_actors.messages.query import (
     AggregateFunction,
     AggregateSpec,
@@ -26,7 +27,7 @@ from aurora_actors.messages.query import (
 from aurora_actors.query.aggregate import explain_aggregate, run_aggregate
 from aurora_actors.query.aggregate_exact import ExactSum, Moments, condensed
 from aurora_actors.query.aggregate_intervals import bucket_of, interval_seconds
-from aurora_actors.query.aggregate_kernels import bounds, extracted, float_squares
+from aurora_actors.query.aggregate_kernels import float_squares
 from aurora_actors.query.aggregate_keys import Keys
 from aurora_actors.query.aggregate_terms import Key
 from aurora_actors.query.group_codec import GroupRow, decode_group, encode_group
