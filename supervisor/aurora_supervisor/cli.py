@@ -1,7 +1,8 @@
 """The command ``aurora-supervisor``.
 
-Nothing that takes time to import is imported here at once: ``run`` starts the zygote
-first, so that its imports run beside the supervisor's own.
+Nothing that takes time to import is imported here at once: most commands need little.
+``run`` imports all that the supervisor needs and then forks the zygote, which goes on
+from there, before anything else is begun.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final
 from aurora_supervisor.arguments import parser
 from aurora_supervisor.exits import ExitStatus
 from aurora_supervisor.runtime_dir import create_runtime_dir, remove_runtime_dir
-from aurora_supervisor.spawn import start_zygote
+from aurora_supervisor.spawn import fork_zygote
 
 __all__ = ["main"]
 
@@ -45,19 +46,19 @@ def _run(options: argparse.Namespace) -> int:
         _keep_only_ours((options.lock_fd, options.ready_fd))
     elif options.db is None and options.config is None:
         return _refuse("run needs --db PATH or --config FILE")
+    # No garbage is made while importing. ``serve`` turns the collector on again.
+    gc.disable()
+    from aurora_supervisor import serve, zygote as zygotes  # noqa: PLC0415 - see above
+    from aurora_supervisor.markers import Markers  # noqa: PLC0415 - see above
+
     runtime_dir = ""
     try:
         runtime_dir = create_runtime_dir(os.environ)
-        zygote = start_zygote(runtime_dir, options.tree)
+        zygote = fork_zygote(runtime_dir, options.tree, zygotes.main)
     except OSError as exc:
         remove_runtime_dir(runtime_dir)
         return _cannot_start(options, str(exc.strerror))
     try:
-        # Only now: the zygote imports meanwhile. ``serve`` turns the collector on again.
-        gc.disable()
-        from aurora_supervisor import serve  # noqa: PLC0415 - see above
-        from aurora_supervisor.markers import Markers  # noqa: PLC0415 - see above
-
         run_options = serve.RunOptions(zygote, runtime_dir, options.tree)
         if options.embedded:
             return serve.run_embedded(run_options, options.lock_fd, options.ready_fd)

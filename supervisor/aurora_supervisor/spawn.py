@@ -1,8 +1,10 @@
-"""Starting the zygote, by exec, from the supervisor.
+"""Starting the zygote from the supervisor: the first by fork, later ones by exec.
 
-This is the first thing a supervisor does, before it imports anything that takes time:
-the zygote's imports (0.2 s of work) then run beside its own. The standard library
-alone is imported here.
+What the supervisor imports the actors need, too, and it is half of their work: so the
+first zygote is forked when that has been done, while the supervisor still has one thread
+and no socket of nng. It costs a quarter less processor time than to import it twice,
+and the two share the memory. One that takes the place of a dead zygote cannot be forked
+any more, and imports everything by itself. The standard library alone is imported here.
 """
 
 from __future__ import annotations
@@ -11,10 +13,14 @@ import os
 import signal
 import socket
 import sys
+import traceback
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
-__all__ = ["DEFAULT_SIGNALS", "ZygoteProcess", "start_zygote"]
+__all__ = ["DEFAULT_SIGNALS", "ZygoteProcess", "fork_zygote", "start_zygote"]
+
+_FIRST_OTHER: Final = 3
 
 DEFAULT_SIGNALS: Final = (
     signal.SIGCHLD,
@@ -39,6 +45,53 @@ class ZygoteProcess(NamedTuple):
             os.kill(self.pid, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
+
+
+def fork_zygote(
+    runtime_dir: str, tree: str, run: Callable[[list[str]], int]
+) -> ZygoteProcess:
+    """Fork a zygote, which shares all that has been imported; see :func:`start_zygote`.
+
+    The caller has one thread, no event loop and no socket of nng. No descriptor of its
+    own but the standard error goes with the fork.
+
+    Args:
+        runtime_dir: As for :func:`start_zygote`.
+        tree: As for :func:`start_zygote`.
+        run: The zygote's ``main``.
+
+    Raises:
+        OSError: no process or socket could be had.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        try:
+            pid = os.fork()
+        except BaseException:
+            ours.close()
+            raise
+        if pid == 0:
+            _become_zygote(theirs.detach(), runtime_dir, tree, run)
+    return ZygoteProcess(pid, ours)
+
+
+def _become_zygote(
+    control: int, runtime_dir: str, tree: str, run: Callable[[list[str]], int]
+) -> NoReturn:
+    status = 1
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(2, 1)
+        # The lock of the database, above all: it would be held as long as this lives.
+        os.closerange(_FIRST_OTHER, control)
+        os.closerange(control + 1, os.sysconf("SC_OPEN_MAX"))
+        status = run([str(control), runtime_dir, tree])
+    except BaseException:  # noqa: BLE001 - nothing may return into the supervisor's code
+        traceback.print_exc()
+    finally:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os._exit(status)
 
 
 def start_zygote(runtime_dir: str, tree: str) -> ZygoteProcess:
