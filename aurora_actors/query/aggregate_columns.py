@@ -62,7 +62,9 @@ def segment_groups(
     keys = None
     if terms.keys:
         keys = Keys([(key, columns[key.field]) for key in terms.keys])
-    reduction = Reduction(matched.count, None if keys is None else keys.codes)
+    reduction = Reduction(matched.count, None)
+    if keys is not None:
+        reduction = Reduction(matched.count, keys.codes, keys.most)
     segment = _Segment(matched, columns, reduction)
     parts = [segment.ask(slot, terms.spec.nodes) for slot in terms.slots]
     codes = reduction.run()

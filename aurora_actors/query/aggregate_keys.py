@@ -36,6 +36,7 @@ class Keys:
 
     Attributes:
         codes: A number for each row; equal for the rows of a group.
+        most: The numbers are below this one.
     """
 
     def __init__(self, keys: Sequence[tuple[Key, Array]]) -> None:
@@ -54,6 +55,7 @@ class Keys:
             codes = pc.add(pc.multiply(codes.cast(pa.int64()), len(words)), own)
             size *= len(words)
         self.codes: Array = codes
+        self.most = size
 
     def _renumber(self, codes: Array, number: int) -> tuple[Array, int]:
         encoded = codes.dictionary_encode()

@@ -141,7 +141,7 @@ class SegmentGathering(Gathering):
         aggregate = import_module("aurora_actors.query.aggregate_columns")
         matcher, terms = self._matcher, self._asked.terms
         started, paused, total = perf_counter(), 0.0, 0
-        for matched in self._portions_of(matcher.matches(own)):
+        for matched in _together(matcher.matches(own), terms):
             total += matched.count
             groups.absorb_all(*aggregate.segment_groups(matched, terms))
             self.rows_read = self._helped + matcher.rows_tested
@@ -161,24 +161,6 @@ class SegmentGathering(Gathering):
         rows = sum(segment.rows for segment, _ in known)
         self._note("segment statistics", rows, perf_counter() - started)
 
-    def _portions_of(
-        self, found: Iterable[Matched | None]
-    ) -> Iterator[Matched | Joined]:
-        """Segments put together, up to what is done in one step."""
-        matching = import_module("aurora_actors.query.segment_match")
-        most = 1 if self._asked.terms.minds_order else _TOGETHER
-        waiting: list[Matched] = []
-        rows = 0
-        for matched in found:
-            if matched is not None:
-                waiting.append(matched)
-                rows += matched.count
-            if rows >= most:
-                yield matching.Joined(waiting) if len(waiting) > 1 else waiting[0]
-                waiting, rows = [], 0
-        if waiting:
-            yield matching.Joined(waiting) if len(waiting) > 1 else waiting[0]
-
     def into(self, groups: Groups) -> Generator[None]:
         """Aggregate what is left of the segments, and the other rows' documents."""
         if self._own or self._known:
@@ -197,6 +179,25 @@ class SegmentGathering(Gathering):
         self._note("aggregate documents", count, scan.seconds + seconds)
 
 
+def _together(
+    found: Iterable[Matched | None], terms: Terms
+) -> Iterator[Matched | Joined]:
+    """Segments put together, up to what is done in one step."""
+    matching = import_module("aurora_actors.query.segment_match")
+    most = 1 if terms.minds_order else _TOGETHER
+    waiting: list[Matched] = []
+    rows = 0
+    for matched in found:
+        if matched is not None:
+            waiting.append(matched)
+            rows += matched.count
+        if rows >= most:
+            yield matching.Joined(waiting) if len(waiting) > 1 else waiting[0]
+            waiting, rows = [], 0
+    if waiting:
+        yield matching.Joined(waiting) if len(waiting) > 1 else waiting[0]
+
+
 def _portions(segments: Sequence[Segment], helpers: int) -> list[list[Segment]]:
     """Segments for this process, and then for each helper, of about as many rows."""
     parts: list[list[Segment]] = [[] for _ in range(helpers + 1)]
@@ -211,28 +212,42 @@ def _portions(segments: Sequence[Segment], helpers: int) -> list[list[Segment]]:
 def aggregate_segments(
     request: AggregateSegments, tables: SegmentTables
 ) -> Generator[None, None, SegmentsAggregated]:
-    """Do what another process asks for, a segment in each step; returns the answer."""
-    matching = import_module("aurora_actors.query.segment_match")
+    """Do what another process asks for, in steps; returns the answer."""
     aggregate = import_module("aurora_actors.query.aggregate_columns")
+    wanted = Terms(decode_definition(request.definition), request.group)
+    groups: list[bytes] = []
+    try:
+        for matched in _together(_matches(request, tables), wanted):
+            keys, columns = aggregate.segment_groups(matched, wanted)
+            groups += map(encode_increments, keys, zip(*columns, strict=True))
+            yield
+    except _NoTableError:
+        return SegmentsAggregated(done=False)
+    tested = sum(decode_segment(share.entry).rows for share in request.segments)
+    return SegmentsAggregated(done=True, groups=groups, rows_tested=tested)
+
+
+class _NoTableError(Exception):
+    """A segment cannot be read."""
+
+
+def _matches(request: AggregateSegments, tables: SegmentTables) -> Iterator[Matched]:
+    """The matches of each segment of a share.
+
+    Raises:
+        _NoTableError: see there.
+    """
+    matching = import_module("aurora_actors.query.segment_match")
     definition = decode_definition(request.definition)
-    wanted = Terms(definition, request.group)
     predicate = decode_predicate(request.predicate) if request.predicate else None
     read = () if predicate is None else terms_of(predicate)
     kinds = {term.field: field_type(definition, term.field).kind for term in read}
-    groups: list[bytes] = []
-    tested = 0
     for share in request.segments:
         segment = decode_segment(share.entry)
         table = tables.table(Path(share.path), segment)
         if table is None:
-            return SegmentsAggregated(done=False)
-        gone = BitMap64.deserialize(share.gone)
+            raise _NoTableError
         left = left_of(predicate, segment)
-        if left is False:
-            continue
-        matched = matching.match_table(table, left, kinds, gone)
-        tested += segment.rows
-        keys, columns = aggregate.segment_groups(matched, wanted)
-        groups += map(encode_increments, keys, zip(*columns, strict=True))
-        yield
-    return SegmentsAggregated(done=True, groups=groups, rows_tested=tested)
+        if left is not False:
+            gone = BitMap64.deserialize(share.gone)
+            yield matching.match_table(table, left, kinds, gone)

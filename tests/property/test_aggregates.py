@@ -36,6 +36,7 @@ from aurora_actors.messages.shares import (
 )
 from aurora_actors.messages.storage import DropCollection
 from aurora_actors.query import (
+    aggregate_reduce as reducing,
     aggregate_segments as sharing,
     aggregate_ways as gathering,
     choose as choosing,
@@ -358,6 +359,8 @@ def preference(request, monkeypatch):
     monkeypatch.setattr(gathering, "_FEW", 1)
     monkeypatch.setattr(gathering, "LEAST_SHARED", 1)
     monkeypatch.setattr(sharing, "LEAST_SHARED", 0)
+    if request.param == "columns":
+        monkeypatch.setattr(reducing, "_SORTED_ROWS", 0)
     share = 1 if request.param == "indexes" else 1 << 40
     monkeypatch.setattr(choosing, "_COLUMN_SHARE", share)
 

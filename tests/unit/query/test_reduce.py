@@ -1,0 +1,51 @@
+"""Reductions by group are the same whether rows are sorted or hashed."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pyarrow as pa
+import pytest
+
+from aurora_actors.query import aggregate_reduce
+from aurora_actors.query.aggregate_reduce import Reduction
+
+ROWS = 500
+
+
+def results(codes, most: int, columns) -> dict[int, list[object]]:
+    """What each group has of each column, after all that can be asked."""
+    reduction = Reduction(len(codes), codes, most)
+    asked = [reduction.count_all()]
+    for column in columns:
+        asked.append(reduction.count(column))
+        if not pa.types.is_timestamp(column.type):
+            asked.append(reduction.sum(column))
+        asked += [reduction.least(column), reduction.greatest(column)]
+    found = reduction.run()
+    assert reduction.groups == len(found)
+    return dict(
+        zip(found, zip(*[answer() for answer in asked], strict=True), strict=True)
+    )
+
+
+@pytest.mark.parametrize("code_type", [pa.int32(), pa.int64(), pa.int8()])
+@pytest.mark.parametrize("groups", [1, 2, 7, 100])
+def test_sorting_rows_by_group_changes_no_result(monkeypatch, code_type, groups):
+    chance = Random(groups)
+    # Not every code occurs.
+    codes = pa.array([chance.randrange(groups) | 1 for _ in range(ROWS)], code_type)
+    integers = [chance.choice([None, 1, -7, 2**40]) for _ in range(ROWS)]
+    floats = [chance.choice([None, 0.5, -0.25, 8.0]) for _ in range(ROWS)]
+    columns = [
+        pa.array(integers, pa.int64()),
+        pa.array(floats, pa.float64()),
+        pa.array([None] * ROWS, pa.int64()),
+        pa.array(integers, pa.timestamp("us", "UTC")),
+        pa.array([None, *integers], pa.int64())[1:],
+    ]
+    monkeypatch.setattr(aggregate_reduce, "_SORTED_ROWS", 0)
+    by_sorting = results(codes, groups + 2, columns)
+    monkeypatch.setattr(aggregate_reduce, "_SORTED_ROWS", ROWS)
+    assert results(codes, groups + 2, columns) == by_sorting
+    assert sum(found[0] for found in by_sorting.values()) == ROWS  # type: ignore[misc]  # a count
