@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 from processes import refuse_groups
 from support import Figures
 
@@ -27,14 +27,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # How fast examples are made says more about the machine than about the product. The
 # same ones are made each time, so that a change is judged by itself; the full-size
-# forms look for new ones.
+# forms look for new ones, and more: see ``examples``.
 settings.register_profile(
     "suite",
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,
+    max_examples=60,
 )
-settings.register_profile("search", settings.get_profile("suite"), derandomize=False)
+settings.register_profile(
+    "search", settings.get_profile("suite"), derandomize=False, max_examples=100
+)
 settings.load_profile("suite")
 
 _figures = pytest.StashKey[Figures]()
@@ -45,6 +48,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_figures] = Figures()
     if config.option.markexpr == "slow":
         settings.load_profile("search")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Where examples are looked for, every property is at its full size."""
+    if config.option.markexpr == "slow":
+        for item in items:
+            if is_hypothesis_test(getattr(item, "obj", None)):
+                item.add_marker("slow")
 
 
 def pytest_terminal_summary(

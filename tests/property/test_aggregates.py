@@ -48,6 +48,7 @@ from aurora_actors.query.group_codec import GroupRow, decode_group
 from aurora_actors.query.predicate import And, Compare, Not, Or, encode_predicate
 from aurora_actors.schema.record import unpack_record
 from aurora_actors.schema.types import CollectionDefinition, FieldDefinition, FieldType
+from examples import examples
 
 F = FieldDefinition
 FIELDS = {
@@ -365,7 +366,9 @@ def preference(request, monkeypatch):
     monkeypatch.setattr(choosing, "_COLUMN_SHARE", share)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(st.integers(0, 1 << 32))
 def test_aggregates_are_those_of_the_model(shared, preference, seed):
     library, builder = shared

@@ -36,6 +36,7 @@ from aurora_actors.schema.types import (
 from aurora_actors.schema.values import decode_document, encode_document
 from aurora_actors.storage.engine import Engine, StorageCall
 from aurora_actors.storage.reader import DataReader
+from examples import examples
 
 F = FieldDefinition
 DEFINITION = CollectionDefinition(
@@ -286,7 +287,7 @@ class BuilderMachine(RuleBasedStateMachine):
 
 TestBuilder = BuilderMachine.TestCase
 TestBuilder.settings = settings(
-    max_examples=40,
+    max_examples=examples(40),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -11,6 +11,7 @@ from aurora_actors.reactive.intervals import IntervalIndex
 from aurora_actors.reactive.matching import MatchIndex
 from aurora_actors.reactive.terms import Access, access_of
 from aurora_actors.schema.values import decode_document, encode_document, sort_key
+from examples import examples
 
 
 class Filed:
@@ -23,7 +24,7 @@ class Filed:
         return f"{self.predicate} by {self.access}"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     st.lists(predicates, max_size=8),
     st.lists(st.tuples(bodies, ids), min_size=1, max_size=5),
@@ -54,17 +55,20 @@ def test_the_index_finds_exactly_the_queries_that_match(found, documents, random
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.tuples(scalars, scalars), max_size=120), st.lists(scalars), st.data()
+    st.lists(scalars, min_size=1, max_size=12),
+    st.integers(0, 100),
+    st.randoms(use_true_random=False),
 )
-def test_an_interval_index_gives_what_contains_the_value(pairs, values, data):
+def test_an_interval_index_gives_what_contains_the_value(values, many, random):
+    # More intervals than hypothesis would care to draw: few are only looked through.
     index: IntervalIndex[int] = IntervalIndex()
     alive = {}
-    for number, pair in enumerate(pairs):
-        low, high = sorted(map(sort_key, pair))
+    for number in range(many):
+        low, high = sorted(sort_key(random.choice(values)) for _ in range(2))
         index.add(low, high, number)
         alive[number] = (low, high)
-        if len(alive) > 3 and data.draw(st.booleans()):
-            gone = data.draw(st.sampled_from(sorted(alive)))
+        if len(alive) > 3 and random.random() < 0.4:
+            gone = random.choice(sorted(alive))
             index.remove(*alive.pop(gone), gone)
     assert len(index) == len(alive)
     for value in values:

@@ -25,6 +25,7 @@ from aurora_actors.query.execute import run_query
 from aurora_actors.query.page import plan_page
 from aurora_actors.schema.record import record_id
 from aurora_actors.schema.types import CollectionDefinition
+from examples import examples
 
 __all__ = ["preference", "shared"]
 
@@ -93,7 +94,9 @@ def result(library, query):
         return ids(everything(run_query(snapshot, whole).steps()))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(
     st.integers(0, 1000),
     st.one_of(st.none(), PREDICATES),
@@ -114,7 +117,9 @@ def test_pages_put_together_are_the_result(
     follow(library, builder, 1000, tidied=False)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(
     st.integers(0, 1000),
     ORDERS,

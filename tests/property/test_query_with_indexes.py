@@ -27,6 +27,7 @@ from aurora_actors.query.choose import Aids
 from aurora_actors.query.execute import run_query
 from aurora_actors.query.predicate import And, Compare, Not, Or, Predicate
 from aurora_actors.schema.types import CollectionDefinition, FieldDefinition, FieldType
+from examples import examples
 
 F = FieldDefinition
 FIELDS = {
@@ -182,7 +183,7 @@ CONTRADICTION = And([Compare(op, "i", 1) for op in ("gt", "lt", "gte", "lte")])
 
 
 @settings(
-    max_examples=60,
+    max_examples=examples(60),
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

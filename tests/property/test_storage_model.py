@@ -40,6 +40,7 @@ from aurora_actors.storage.findings import Findings
 from aurora_actors.storage.reader import DataReader
 from aurora_actors.storage.store import Settings
 from aurora_actors.storage.verify import check_tables
+from examples import examples
 
 DEFINITION = CollectionDefinition(
     "c",
@@ -279,7 +280,7 @@ class StorageMachine(RuleBasedStateMachine):
 
 TestStorage = StorageMachine.TestCase
 TestStorage.settings = settings(
-    max_examples=20,
+    max_examples=examples(20),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -44,6 +44,7 @@ from aurora_actors.storage.engine import Engine, StorageCall
 from aurora_actors.storage.files import Files
 from aurora_actors.storage.reader import DataReader
 from aurora_actors.storage.store import Settings
+from examples import examples
 
 # What they have answered survives the machine.
 PROMISING = {DurabilityMode.STRICT, DurabilityMode.SYNCHRONOUS}
@@ -291,7 +292,9 @@ def check(history: History, path: Path, boot: str = "two") -> None:
         engine.abandon()
 
 
-@settings(max_examples=16, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=examples(16), deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(seed=st.integers(0, 2**32 - 1), mode=st.sampled_from(DurabilityMode))
 def test_power_loss_leaves_a_promised_state(tmp_path_factory, seed, mode):
     lose_power(tmp_path_factory.mktemp("power"), seed, mode)
