@@ -18,6 +18,7 @@ from peers import Lane, listening, postgres, redis_pubsub
 from report import Report, micro
 
 from aurora_actors import blocking
+from aurora_actors.config import AuroraConfig
 
 __all__ = ["WATCHER", "latency", "measure_latency", "watched"]
 
@@ -40,6 +41,7 @@ with blocking.open(path) as db:
 print("\\n".join(f"{number} {at}" for number, at in arrived), flush=True)
 """
 _BLOCK = 50
+_USUAL_US = AuroraConfig(db_path=":memory:").busy_poll_us
 
 
 def watched(number: int) -> dict[str, object]:
@@ -48,12 +50,14 @@ def watched(number: int) -> dict[str, object]:
 
 
 @contextmanager
-def _ours(path: Path, count: int) -> Iterator[Lane]:
-    with blocking.open(path) as db:
+def _ours(
+    path: Path, count: int, title: str = "", busy_poll_us: int = _USUAL_US
+) -> Iterator[Lane]:
+    with blocking.open(path, busy_poll_us=busy_poll_us) as db:
         db.new_collection("users", open=True)
         with listening(WATCHER, str(path), str(count)) as child:
             yield Lane(
-                "aurora-actors: insert, live query",
+                f"aurora-actors: insert, live query{title}",
                 lambda _number, document: db.insert_into("users", document),
                 child,
             )
@@ -67,6 +71,9 @@ def measure_latency(
     with ExitStack() as stack:
         found = [
             stack.enter_context(_ours(directory / "latency.db", count)),
+            stack.enter_context(
+                _ours(directory / "busy.db", count, ", busy_poll_us = 2,000", 2_000)
+            ),
             stack.enter_context(redis_pubsub(directory, count)),
             stack.enter_context(postgres(directory, count)),
         ]
