@@ -171,10 +171,11 @@ class GroupedQuery(GroupedBuilder[T]):
         make = cast("Callable[[Buffer], T]", self._grouped.result)
 
         def group(row: GroupRow) -> Group[T]:
+            keys, computed, nodes = row
             return Group(
-                dict(zip(names, row.keys, strict=True)),
-                dict(zip(results, row.results, strict=True)),
-                [make(node) for node in row.nodes] if row.nodes else [],
+                dict(zip(names, keys, strict=True)),
+                dict(zip(results, computed, strict=True)),
+                [make(node) for node in nodes] if nodes else [],
             )
 
         return converted(group, rows)

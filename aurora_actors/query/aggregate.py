@@ -39,7 +39,7 @@ from aurora_actors.query.check import check_query
 from aurora_actors.query.choose import Aids
 from aurora_actors.query.describe import describe_predicate
 from aurora_actors.query.execute import Execution, run_query
-from aurora_actors.query.group_codec import GroupRow, encode_group
+from aurora_actors.query.group_codec import GroupRow, encode_groups
 from aurora_actors.query.plan import Plan, PlanStep, plan_query
 from aurora_actors.query.predicate import Predicate, decode_predicate
 from aurora_actors.query.projection import projection
@@ -156,7 +156,7 @@ class Aggregation:
         size = 0
         with closing(self.groups()) as parts:
             for rows in parts:
-                encoded = [encode_group(row) for row in rows]
+                encoded = encode_groups(rows)
                 chunk += encoded
                 size += sum(map(len, encoded))
                 if size < _CHUNK_BYTES:

@@ -8,10 +8,10 @@ that states would give. A group of which more is found is taken out. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from math import fsum
 from typing import Any, Final
 
 from aurora_actors.messages.query import AggregateFunction
+from aurora_actors.query.aggregate_increments import Sums
 from aurora_actors.query.aggregate_states import State
 from aurora_actors.query.aggregate_terms import Slot, Terms
 from aurora_actors.schema.types import Kind
@@ -119,20 +119,17 @@ def _extremes(
 
 
 def _sums(
-    slot: Slot, function: AggregateFunction, found: Sequence[Any]
+    _slot: Slot, function: AggregateFunction, found: Sequence[Any]
 ) -> _Results | None:
-    """What ``SumState`` makes of one increment; ``None`` where floats are too large."""
-    is_float = slot.kind is Kind.FLOAT
-    if is_float and any(whole or parts is None for _, whole, parts in found):
+    """What ``SumState`` makes of one increment; ``None`` where that is not as simple."""
+    if not isinstance(found, Sums):
         return None
-    totals: list[Any] = [
-        fsum(parts) + 0.0 if is_float else whole for _, whole, parts in found
-    ]
+    totals = found.totals()
     if function is not AggregateFunction.AVG:
         return totals
     return [
-        total / each[0] if each[0] else None
-        for total, each in zip(totals, found, strict=True)
+        total / count if count else None
+        for total, count in zip(totals, found.counts, strict=True)
     ]
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import repeat
 from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
@@ -27,6 +26,7 @@ from aurora_actors.indexing.sums import (
     sums_fit,
 )
 from aurora_actors.query.aggregate_exact import Moments
+from aurora_actors.query.aggregate_increments import Sums
 from aurora_actors.query.aggregate_kernels import (
     Array,
     float_squares,
@@ -42,7 +42,6 @@ from aurora_actors.schema.types import Kind
 __all__ = ["segment_groups"]
 
 _Part: TypeAlias = Callable[[], Sequence[Any]]
-_Cut: TypeAlias = Callable[[Array, float], list[Array] | None]
 _DIRECT: Final = frozenset({Kind.INT, Kind.FLOAT, Kind.DATE, Kind.DATETIME, Kind.BOOL})
 
 
@@ -111,42 +110,54 @@ class _Segment:
             self._bounds[field] = bounds(column)
         return self._bounds[field]
 
+    def _limits_of(self, slot: Slot, column: Array) -> tuple[Any, Any]:
+        """Numbers that no value is below, or above."""
+        field = str(slot.field)
+        known = None if field in self._bounds else self._matched.limits(field)
+        return self._bounds_of(slot, column) if known is None else known
+
     def _sum(self, slot: Slot, column: Array) -> _Part:
         count = self._reduction.count(column)
-        low, high = self._bounds_of(slot, column)
-        if pa.types.is_float64(column.type):
-            total = self._float_total(column, largest_size(low, high), extracted)
-            return lambda: [(n, *t) for n, t in zip(count(), total(), strict=True)]
-        whole = self._integer_total(column, low, high)
-        return lambda: [*zip(count(), whole(), repeat(None), strict=False)]
+        if not pa.types.is_float64(column.type):
+            whole = self._integer_total(column, *self._limits_of(slot, column))
+            return lambda: Sums(count(), wholes=whole())
+        parts: list[Array] | None = [column]
+        if not self._matched.adds_up(str(slot.field)):
+            low, high = self._limits_of(slot, column)
+            parts = extracted(column, largest_size(low, high))
+        if parts is None:
+            listed = self._reduction.listed(column)
+            return lambda: [
+                (n, *_large_total(found, plain=True))
+                for n, found in zip(count(), listed(), strict=True)
+            ]
+        totals = [self._reduction.sum(part) for part in parts]
+        return lambda: Sums(count(), parts=[total() for total in totals])
 
     def _integer_total(self, values: Array, low: Any, high: Any) -> _Part:  # noqa: ANN401 - of an array
         if sums_fit(low, high, len(values)):
-            total = self._reduction.sum(values)
-            return lambda: [found or 0 for found in total()]
+            return self._reduction.sum(values)
         upper, lower = map(self._reduction.sum, integer_halves(values))
         return lambda: [*map(joined, upper(), lower())]
 
-    def _float_total(self, values: Array, largest: float, cut: _Cut) -> _Part:
-        """Gives the whole part and the parts of exact sums."""
-        parts = cut(values, largest)
+    def _float_squares(self, values: Array, largest: float) -> _Part:
+        """Gives the whole part and the parts of exact sums of squares."""
+        parts = float_squares(values, largest)
         if parts is None:
             listed = self._reduction.listed(values)
-            plain = cut is extracted
-            return lambda: [_large_total(found, plain=plain) for found in listed()]
+            return lambda: [_large_total(found, plain=False) for found in listed()]
         totals = [self._reduction.sum(part) for part in parts]
         if not totals:
             return lambda: [(0, ())] * self._reduction.groups
         return lambda: [
-            (0, [found or 0.0 for found in group])
-            for group in zip(*[total() for total in totals], strict=True)
+            (0, group) for group in zip(*[total() for total in totals], strict=True)
         ]
 
     def _moments(self, slot: Slot, column: Array) -> _Part:
         sums = self._sum(slot, column)
-        low, high = self._bounds_of(slot, column)
+        low, high = self._limits_of(slot, column)
         if pa.types.is_float64(column.type):
-            total = self._float_total(column, largest_size(low, high), float_squares)
+            total = self._float_squares(column, largest_size(low, high))
             return lambda: [(*s, *t) for s, t in zip(sums(), total(), strict=True)]
         squares = None if low is None else integer_squares(column, low, high)
         if low is None or squares is not None:

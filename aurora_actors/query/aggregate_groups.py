@@ -16,10 +16,11 @@ from aurora_actors.query.aggregate_states import (
     Budget,
     CountState,
     State,
+    identities_of,
     identity_of,
 )
 from aurora_actors.query.aggregate_terms import Key, Terms
-from aurora_actors.query.memory import memory_of
+from aurora_actors.query.memory import memory_of, memory_of_all
 
 __all__ = ["Group", "Groups"]
 
@@ -158,10 +159,10 @@ class Groups:
     def _take_bulk(
         self, keys: Sequence[tuple[object, ...]], columns: Sequence[Sequence[Any]]
     ) -> bool:
-        places = dict(zip(map(_identity, keys), range(len(keys)), strict=True))
+        places = dict(zip(identities_of(keys), range(len(keys)), strict=True))
         if len(places) < len(keys):
             return False  # the first intervals of all times are one
-        size = len(keys) * self._group_bytes + sum(map(memory_of, keys))
+        size = len(keys) * self._group_bytes + memory_of_all(keys)
         self._budget.grow(size)
         self.bulk = Bulk(self._terms, self._makers, places, keys, columns)
         return True

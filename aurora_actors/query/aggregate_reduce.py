@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, Final, TypeAlias
 
@@ -82,7 +83,7 @@ class Reduction:
         return self._ask("count", values)
 
     def sum(self, values: Array) -> Answer:
-        """The sum, which has to be a number of the same type."""
+        """The sum, which has to be a number of the same type; 0 of nothing."""
         return self._ask("sum", values)
 
     def least(self, values: Array) -> Answer:
@@ -176,8 +177,10 @@ class Reduction:
         table = pa.table(
             [codes, *(values for values, _ in self._arrays)], ["code", *names]
         )
-        wanted = [
-            ([], "count_all") if function == "count_all" else (name, function)
+        wanted: list[tuple[Any, ...]] = [
+            ([], "count_all")
+            if function == "count_all"
+            else (name, function, _OPTIONS.get(function))
             for name, (_, function) in zip(names, self._arrays, strict=True)
         ]
         grouped = table.group_by("code", use_threads=False).aggregate(wanted)
@@ -190,7 +193,13 @@ class Reduction:
         ]
 
 
-_KERNELS = {"sum": pc.sum, "min": pc.min, "max": pc.max, "count": pc.count}
+_OPTIONS = {"sum": pc.ScalarAggregateOptions(min_count=0)}
+_KERNELS = {
+    "sum": partial(pc.sum, min_count=0),
+    "min": pc.min,
+    "max": pc.max,
+    "count": pc.count,
+}
 
 
 def _plain(function: str, values: Array) -> Any:  # noqa: ANN401 - of the array's type

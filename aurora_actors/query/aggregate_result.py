@@ -7,7 +7,8 @@ keys, null first, in the order of :func:`~aurora_actors.schema.order.sort_key`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from aurora_actors.query.aggregate_groups import Group, Groups
 from aurora_actors.query.aggregate_terms import Terms
@@ -15,6 +16,9 @@ from aurora_actors.query.compile import compile_predicate
 from aurora_actors.schema.order import get_path, sort_key
 
 __all__ = ["Chosen", "ordered_groups"]
+
+_AS_THEY_ARE: Final = ({str, type(None)}, {int, float, type(None)})
+_keys_of: Final = itemgetter(0)
 
 
 class Chosen(NamedTuple):
@@ -51,21 +55,15 @@ def ordered_groups(terms: Terms, groups: Groups) -> list[Chosen]:
 
 def _sort_by_keys(found: list[Chosen]) -> None:
     """In the order of their keys, null first."""
-    if all(map(_is_text, found)):
-        # What texts are sorted by is the text; one group at most has none.
-        found.sort(key=_text)
-        found.sort(key=lambda each: each.keys[0] is not None)
-    else:
-        found.sort(key=lambda each: tuple([sort_key(key) for key in each.keys]))
-
-
-def _is_text(chosen: Chosen) -> bool:
-    key = chosen.keys[0] if len(chosen.keys) == 1 else chosen
-    return type(key) is str or key is None
-
-
-def _text(chosen: Chosen) -> str:
-    return cast("str", chosen.keys[0] or "")
+    if found and len(found[0].keys) == 1:
+        kinds = {type(each.keys[0]) for each in found}
+        if any(kinds <= alike for alike in _AS_THEY_ARE):
+            # What is sorted by is the key itself; one group at most has none.
+            there = [each for each in found if each.keys[0] is not None]
+            without = [each for each in found if each.keys[0] is None]
+            found[:] = [*without, *sorted(there, key=_keys_of)]
+            return
+    found.sort(key=lambda each: tuple([sort_key(key) for key in each.keys]))
 
 
 def _reader(terms: Terms, name: str) -> Callable[[Chosen], object]:

@@ -250,4 +250,4 @@ def _matches(request: AggregateSegments, tables: SegmentTables) -> Iterator[Matc
         left = left_of(predicate, segment)
         if left is not False:
             gone = BitMap64.deserialize(share.gone)
-            yield matching.match_table(table, left, kinds, gone)
+            yield matching.match_table(table, segment, left, kinds, gone)

@@ -10,9 +10,10 @@ of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import date, datetime, time
 from functools import partial
+from itertools import chain
 from typing import Any, Final, Protocol, TypeAlias, cast
 from uuid import UUID
 
@@ -34,12 +35,14 @@ __all__ = [
     "State",
     "SumState",
     "as_float",
+    "identities_of",
     "identity_of",
     "new_state",
 ]
 
 _SLOT_BYTES: Final = 64
 _SIMPLE: Final = frozenset({int, float, str, bytes, datetime, date, time})
+_PLAIN: Final = _SIMPLE | {type(None)}
 _COMPARABLE: Final = (frozenset({int, float}), *({kind} for kind in _SIMPLE))
 
 
@@ -78,6 +81,18 @@ def identity_of(value: object) -> object:
     if kind is UUID:
         return str(value)
     return sort_key(value)
+
+
+def identities_of(keys: Sequence[tuple[object, ...]]) -> Sequence[Hashable]:
+    """What tells groups apart: of each of these keys something hashable."""
+    values: Sequence[Any] = keys
+    if keys and len(keys[0]) == 1:
+        values = [key for (key,) in keys]
+        kinds = {*map(type, values)}
+        return values if kinds <= _PLAIN else [*map(identity_of, values)]
+    if {*map(type, chain.from_iterable(keys))} <= _PLAIN:
+        return values
+    return [tuple(map(identity_of, key)) for key in keys]
 
 
 def as_float(value: object) -> object:

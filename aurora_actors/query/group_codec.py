@@ -24,10 +24,13 @@ __all__ = [
     "decode_group",
     "decode_increments",
     "encode_group",
+    "encode_groups",
     "encode_increments",
 ]
 
 _EXT_INTEGER: Final = 100
+# msgpack has these as they are.
+_PLAIN: Final = frozenset({str, float, bool, type(None)})
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -45,19 +48,13 @@ class GroupRow(NamedTuple):
     nodes: Sequence[bytes]
 
 
-class _Encoded(msgspec.Struct, array_like=True, frozen=True):
-    keys: list[object]
-    results: list[object]
-    nodes: list[bytes]
-
-
 def _ext(code: int, data: memoryview) -> object:
     if code == _EXT_INTEGER:
         return int.from_bytes(data, "big", signed=True)
     return decode_ext(code, data)
 
 
-_decode: Final = msgspec.msgpack.Decoder(_Encoded, ext_hook=_ext).decode
+_decode: Final = msgspec.msgpack.Decoder(GroupRow, ext_hook=_ext).decode
 
 
 def _wire(value: object) -> object:
@@ -75,6 +72,19 @@ def encode_group(row: GroupRow) -> bytes:
     """Encode one group."""
     keys, results, nodes = row
     return _encode(([*map(_wire, keys)], [*map(_wire, results)], nodes))
+
+
+def encode_groups(rows: Sequence[GroupRow]) -> list[bytes]:
+    """Encode many groups: what :func:`encode_group` makes of each."""
+    values = [each for row in rows for part in row[:2] for each in part]
+    kinds = {*map(type, values)}
+    if kinds <= _PLAIN:
+        return [*map(_encode, rows)]
+    if kinds <= _PLAIN | {int}:
+        numbers = [value for value in values if type(value) is int]
+        if min(numbers) >= INT_MIN and max(numbers) <= INT_MAX:
+            return [*map(_encode, rows)]
+    return [*map(encode_group, rows)]
 
 
 def encode_increments(keys: Sequence[object], parts: Sequence[object]) -> bytes:
@@ -105,7 +115,6 @@ def decode_group(data: Buffer) -> GroupRow:
         ProtocolError: it is none.
     """
     try:
-        found = _decode(data)
+        return _decode(data)
     except DECODE_FAULTS as exc:
         raise ProtocolError(f"not an encoded group: {exc}") from exc
-    return GroupRow(found.keys, found.results, found.nodes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,10 +35,12 @@ class Matched:
     Attributes:
         table: The segment's table.
         mask: Which of its rows; ``None`` for all.
+        segment: The segment.
     """
 
     table: ArrowTable
     mask: Array | None
+    segment: Segment | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -50,6 +53,20 @@ class Matched:
         if self.mask is None:
             return int(self.table.num_rows)
         return int(self.mask.true_count)
+
+    def limits(self, name: str) -> tuple[Any, Any] | None:
+        """Bounds of a column, maybe of more rows than match; ``None``: not known."""
+        facts = None if self.segment is None else self.segment.column(name)
+        return None if facts is None or facts.low is None else (facts.low, facts.high)
+
+    def adds_up(self, name: str) -> bool:
+        """Whether floats of a column are known to have exact sums without more ado.
+
+        One round of extraction left nothing of them (see ``indexing.sums``): all are
+        multiples of a unit of which the sum of their sizes has less than 2**53.
+        """
+        facts = None if self.segment is None else self.segment.column(name)
+        return facts is not None and facts.parts is not None and len(facts.parts) < 2
 
     def rows(self) -> array[int]:
         """The rows, ascending."""
@@ -76,6 +93,18 @@ class Joined:
         self._parts = parts
         self.count = sum(part.count for part in parts)
         self.is_complete = all(part.is_complete for part in parts)
+
+    def limits(self, name: str) -> tuple[Any, Any] | None:
+        """See :meth:`Matched.limits`."""
+        found = [part.limits(name) for part in self._parts]
+        known = [limits for limits in found if limits is not None]
+        if len(known) < len(found):
+            return None
+        return min(low for low, _ in known), max(high for _, high in known)
+
+    def adds_up(self, name: str) -> bool:
+        """Units are not the same in all segments."""
+        return False
 
     def column(self, name: str) -> Array:
         """The values of one column in these rows."""
@@ -184,11 +213,13 @@ class SegmentMatcher:
             self.document_rows |= columns.members(segment) - columns.dead(segment)
             return None
         self.rows_tested += table.num_rows
-        return match_table(table, left, columns.fields, self.gone(segment))
+        gone = self.gone(segment)
+        return match_table(table, segment, left, columns.fields, gone)
 
 
 def match_table(
     table: ArrowTable,
+    segment: Segment,
     left: Left,
     kinds: Mapping[str, Kind],
     gone: RowSet,
@@ -197,6 +228,7 @@ def match_table(
 
     Args:
         table: It has the columns that the predicate reads.
+        segment: Whose table it is.
         left: What is tested; something may match.
         kinds: The declared types of these columns.
         gone: Rows to leave out.
@@ -209,4 +241,4 @@ def match_table(
         arrays = {t.field: whole(table.column(t.field)) for t in terms(left)}
         found = mask_of(left, arrays, kinds, int(table.num_rows))
         mask = found if mask is None else pc.and_(mask, found)
-    return Matched(table, mask)
+    return Matched(table, mask, segment)

@@ -30,7 +30,12 @@ from aurora_actors.query.aggregate_intervals import bucket_of, interval_seconds
 from aurora_actors.query.aggregate_kernels import float_squares
 from aurora_actors.query.aggregate_keys import Keys
 from aurora_actors.query.aggregate_terms import Key
-from aurora_actors.query.group_codec import GroupRow, decode_group, encode_group
+from aurora_actors.query.group_codec import (
+    GroupRow,
+    decode_group,
+    encode_group,
+    encode_groups,
+)
 from aurora_actors.query.predicate import Compare, encode_predicate
 from aurora_actors.schema.types import Kind
 
@@ -166,6 +171,15 @@ def test_a_group_travels_as_it_is():
         [b"record"],
     )
     assert decode_group(encode_group(row)) == row
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[None, "é", 1.5, True], [1, -(2**63), 2**63 - 1], [2**63], [date(1, 1, 1), 0], []],
+)
+def test_many_groups_travel_as_each_of_them(values):
+    rows = [GroupRow([each], [*values], []) for each in values] + [GroupRow((), (), ())]
+    assert encode_groups(rows) == [*map(encode_group, rows)]
 
 
 @pytest.mark.parametrize(

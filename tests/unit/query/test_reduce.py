@@ -7,8 +7,12 @@ from random import Random
 import pyarrow as pa
 import pytest
 
+from aurora_actors.messages.query import AggregateFunction
 from aurora_actors.query import aggregate_reduce
+from aurora_actors.query.aggregate_increments import Sums
 from aurora_actors.query.aggregate_reduce import Reduction
+from aurora_actors.query.aggregate_states import SumState
+from aurora_actors.schema.types import Kind
 
 ROWS = 500
 
@@ -49,3 +53,26 @@ def test_sorting_rows_by_group_changes_no_result(monkeypatch, code_type, groups)
     monkeypatch.setattr(aggregate_reduce, "_SORTED_ROWS", ROWS)
     assert results(codes, groups + 2, columns) == by_sorting
     assert sum(found[0] for found in by_sorting.values()) == ROWS  # type: ignore[misc]  # a count
+
+
+@pytest.mark.parametrize(
+    ("wholes", "parts", "totals"),
+    [
+        ([3, -(2**70)], None, [3, -(2**70)]),
+        ((), [], [0.0, 0.0]),
+        ((), [[-0.0, 1.5]], [0.0, 1.5]),
+        ((), [[1.0, -0.0], [1e-17, -0.0]], [1.0, 0.0]),
+        ((), [[1e16, 1.0], [1.0, 1.0], [1e-9, 1.0]], [1e16 + 2, 3.0]),
+    ],
+)
+def test_sums_of_many_groups_are_those_of_each(wholes, parts, totals):
+    counts = [2, 3]
+    sums = Sums(counts, wholes=wholes, parts=parts)
+    assert [*map(repr, sums.totals())] == [*map(repr, totals)]
+    assert len(sums) == 2
+    for at, increment in enumerate(sums):
+        for each in (increment, sums[at]):
+            state = SumState(Kind.INT if parts is None else Kind.FLOAT)
+            state.absorb(each)
+            assert repr(state.result(AggregateFunction.SUM)) == repr(totals[at])
+            assert state.result(AggregateFunction.AVG) == totals[at] / counts[at]
