@@ -13,16 +13,14 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
 
 from aurora_supervisor.arguments import parser
+from aurora_supervisor.descriptors import close_all_but
 from aurora_supervisor.exits import ExitStatus
 from aurora_supervisor.runtime_dir import create_runtime_dir, remove_runtime_dir
 from aurora_supervisor.spawn import fork_zygote
 
 __all__ = ["main"]
-
-_HIGHEST_INHERITED: Final = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,13 +75,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _keep_only_ours(descriptors: tuple[int, int]) -> None:
     # Whatever else the application had open is none of this process's business.
-    os.closerange(max(_HIGHEST_INHERITED, *descriptors) + 1, _descriptor_limit())
+    close_all_but(descriptors)
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
-
-
-def _descriptor_limit() -> int:
-    return os.sysconf("SC_OPEN_MAX")
 
 
 def _refuse(reason: str) -> int:

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, NoReturn
 
-__all__ = ["DEFAULT_SIGNALS", "ZygoteProcess", "fork_zygote", "start_zygote"]
+from aurora_supervisor.descriptors import close_all_but
 
-_FIRST_OTHER: Final = 3
+__all__ = ["DEFAULT_SIGNALS", "ZygoteProcess", "fork_zygote", "start_zygote"]
 
 DEFAULT_SIGNALS: Final = (
     signal.SIGCHLD,
@@ -83,8 +83,7 @@ def _become_zygote(
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
         # The lock of the database, above all: it would be held as long as this lives.
-        os.closerange(_FIRST_OTHER, control)
-        os.closerange(control + 1, os.sysconf("SC_OPEN_MAX"))
+        close_all_but((control,))
         status = run([str(control), runtime_dir, tree])
     except BaseException:  # noqa: BLE001 - nothing may return into the supervisor's code
         traceback.print_exc()
