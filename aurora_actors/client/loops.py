@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -118,6 +119,9 @@ class TrioDriver:
         )
         self._wait_readable = trio.lowlevel.wait_readable
         self._closed = trio.ClosedResourceError
+        self._current_task = trio.lowlevel.current_task
+        self._park_task = trio.lowlevel.wait_task_rescheduled
+        self._given_up: trio.lowlevel.Abort = trio.lowlevel.Abort.SUCCEEDED
         self._check = trio.lowlevel.checkpoint_if_cancelled
         self._turn_ends = 0.0
         self.cancel_point: Callable[[], Awaitable[None]] | None = self._cancel_point
@@ -208,7 +212,9 @@ class TrioDriver:
             if self._leader is None:
                 await self._lead(pending)
             else:
-                await self._follow(pending)
+                self._followers[pending] = self._current_task()
+                # With thousands that wait, a coroutine more for each is felt.
+                await self._park_task(partial(self._give_up, pending))
         if self._leader is None:
             # Perhaps the lead was passed to us, with the answer on its heels.
             self._hand_over()
@@ -242,17 +248,9 @@ class TrioDriver:
             task = self._followers.pop(next(iter(self._followers)))
             self._trio.lowlevel.reschedule(task)
 
-    async def _follow(self, pending: Pending) -> None:
-        lowlevel = self._trio.lowlevel
-        followers = self._followers
-
-        def give_up(_raise_cancel: object) -> trio.lowlevel.Abort:
-            del followers[pending]
-            done: trio.lowlevel.Abort = lowlevel.Abort.SUCCEEDED
-            return done
-
-        followers[pending] = lowlevel.current_task()
-        await lowlevel.wait_task_rescheduled(give_up)
+    def _give_up(self, pending: Pending, _raise_cancel: object) -> trio.lowlevel.Abort:
+        del self._followers[pending]
+        return self._given_up
 
     def deliver(self) -> None:
         """Wake the tasks whose requests have news."""

@@ -38,6 +38,20 @@ class Events(AsyncIterator[E], Generic[E]):
     To be used by one task at a time. Cancelling a wait loses nothing.
     """
 
+    # There may be thousands: see ``client.feeds.Feed``.
+    __slots__ = (
+        "__weakref__",
+        "_at",
+        "_is_open",
+        "_items",
+        "_patience_s",
+        "_reader",
+        "_session",
+        "_shell",
+        "_since",
+        "_turns",
+    )
+
     def __init__(
         self,
         session: Callable[[], Session],
@@ -180,6 +194,8 @@ class Events(AsyncIterator[E], Generic[E]):
 class Watcher(Events[Update], Generic[T]):
     """The updates of a live query; see :meth:`aurora_actors.Query.watch`."""
 
+    __slots__ = ("_fold",)
+
     def __init__(
         self,
         session: Callable[[], Session],
@@ -249,6 +265,8 @@ class Watcher(Events[Update], Generic[T]):
 
 class Listener(Events[ChangeEvent]):
     """Changes as they happen; see :meth:`aurora_actors.Aurora.listen`."""
+
+    __slots__ = ()
 
     def __init__(
         self,
