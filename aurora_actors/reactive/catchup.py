@@ -2,7 +2,9 @@
 
 A :class:`CatchUp` is a job of the dispatcher. It reads the log once for all of its
 subscriptions, from the earliest place on, gives each what comes after its own, and lets
-them join the live feed at the moment it has reached its cursor. A subscription that
+them join the live feed at the moment it has reached its cursor. Those that debounce join
+the feed of their interval instead, where that is: who is ahead of it waits for its next
+tick, so that nobody is told more often than agreed, from the first result on. A subscription that
 runs out of credit drops out and stays a place in the log; that is how a slow consumer
 costs nothing. One that coalesces is told the difference instead, in batches of a few
 megabytes at most.
@@ -39,7 +41,8 @@ class CatchUp:
 
     Args:
         desk: Where they are kept.
-        subscriptions: Those without a window, or some that share one and a place.
+        subscriptions: Those without a window, or some that share one and a place; all
+            with the same debounce interval.
         window: Their ordered query, if it is one.
         is_filled: The query's window is that of ``start`` already, or is short there.
         start: Where the log is read from; the earliest place if not given.
@@ -60,6 +63,7 @@ class CatchUp:
         if start is None:
             start = min(subscription.cursor for subscription in subscriptions)
         self._feed = Feed(start, desk.names)
+        self._interval = subscriptions[0].debounce_s
         self._targets: dict[Subscription, Target] = {}
         self._members = {found: found.epoch for found in subscriptions}
         self._is_large = False
@@ -146,14 +150,21 @@ class CatchUp:
         with desk.reader.snapshot() as snapshot:
             if snapshot.timeline != desk.timeline:
                 raise LaggedError("the history was cut")
-            self._read(snapshot, desk.live.cursor)
+            goal = self._goal()
+            self._read(snapshot, goal)
         for target in list(self._targets.values()):
             if target.subscription.feed is not feed:
                 del self._targets[target.subscription]
             elif target.is_due:
                 self._flush(target, feed.cursor)
+        if self._interval:
+            return feed.cursor >= goal and not feed.short
         # A first result may be of a later moment than the live feed has reached.
-        return feed.cursor == desk.live.cursor and not feed.short
+        return feed.cursor == goal and not feed.short
+
+    def _goal(self) -> int:
+        places = [self._feed.cursor, *(each.least for each in self._targets.values())]
+        return self._desk.goal(self._interval, max(places))
 
     def _read(self, snapshot: Snapshot, upto: int) -> None:
         feed = self._feed
@@ -217,9 +228,13 @@ class CatchUp:
 
     def _arrive(self) -> None:
         desk, feed = self._desk, self._feed
+        early: list[Target] = []
         for target in list(self._targets.values()):
             subscription = target.subscription
             if subscription.feed is not feed:
+                continue
+            if self._is_early(target):
+                early.append(target)
                 continue
             mode, events, skipped = target.give(feed.cursor)
             if not subscription.may_send:
@@ -227,9 +242,28 @@ class CatchUp:
                 continue
             source = feed.source_of(subscription)
             feed.detach(subscription)
-            desk.join(subscription, source)
+            desk.join(subscription, source, feed.cursor)
             desk.tell(subscription, mode, feed.cursor, events, skipped)
             target.given(feed.cursor)
+        for target in early:
+            self._leave_for_tick(target)
+
+    def _is_early(self, target: Target) -> bool:
+        """Whether the feed of its interval has not come as far as it is."""
+        if not self._interval:
+            return False
+        place = max(target.least, self._feed.cursor)
+        return self._desk.goal(self._interval, place) < place
+
+    def _leave_for_tick(self, target: Target) -> None:
+        subscription, feed, window = target.subscription, self._feed, self._window
+        if subscription.resumes is not None:
+            window = None  # it stays where it was, within a group of events
+        else:
+            self._flush(target, max(subscription.cursor, feed.cursor))
+        if subscription.feed is feed:
+            feed.detach(subscription)
+            self._desk.wait_for_tick(subscription, window)
 
 
 def removed(feed: Feed, collection: int) -> CollectionNotFoundError:

@@ -6,7 +6,9 @@ happens at one moment, so a subscription that has been brought to the live feed'
 can join it without missing or repeating a change.
 
 Invariants: a subscription is in one feed at most; it is in the live one exactly when
-everything up to its cursor has been told; nothing is sent without credit.
+everything up to its cursor has been told; nothing is sent without credit. The feed of a
+debounce interval moves with its ticks and for no other reason: who is on its way to the
+present goes as far as that feed has come, and who is ahead of it waits for the next tick.
 """
 
 from __future__ import annotations
@@ -28,12 +30,21 @@ from aurora_actors.storage.reader import DataReader, Snapshot
 __all__ = ["Desk", "Job", "Send", "Stalled"]
 
 _CHUNK_OVERHEAD = 64
+_TICK_CHANGES = 512
 _ACTOR = "reactive_dispatcher"
 
 Send = Callable[[str, int, Message], None]
 """Queues a message for (mailbox, subscription)."""
 Job = Generator[bool, None, None]
 """Work in steps; gives whether it can go on at once, or waits for credit."""
+
+
+class _Early(NamedTuple):
+    """Who waits for a tick, since which epoch, with the window as of its place."""
+
+    subscription: Subscription
+    epoch: int
+    query: LiveQuery | None
 
 
 class Stalled(NamedTuple):
@@ -68,6 +79,7 @@ class Desk:
             self.live = Feed(snapshot.lsn, self.names)
             self.timeline = snapshot.timeline
         self.debounced: dict[float, Feed] = {}
+        self._early: dict[float, list[_Early]] = {}
         self.clients: dict[str, Client] = {}
         self.late: dict[Subscription, None] = {}
         self.fresh: dict[Subscription, None] = {}
@@ -211,17 +223,26 @@ class Desk:
         assert subscription.collection is not None  # noqa: S101 - a watch has one
         return LiveQuery(request.query, subscription.collection, request.debounce_s)
 
-    def join(self, subscription: Subscription, source: Source) -> None:
-        """Take part in the present; the subscription is at the live feed's cursor."""
+    def goal(self, interval: float, cursor: int) -> int:
+        """Where in the log those join who have come as far as ``cursor``."""
+        if not interval:
+            return self.live.cursor
+        feed = self.debounced.get(interval)
+        if feed is not None:
+            return feed.cursor
+        # What a tick can look at is left to the first one.
+        is_near = self.live.cursor - cursor <= _TICK_CHANGES
+        return cursor if is_near else self.live.cursor
+
+    def join(self, subscription: Subscription, source: Source, lsn: int) -> None:
+        """Take part in the present; ``lsn``, where it is, is the :meth:`goal`."""
         feed = self.live
         interval = subscription.debounce_s
         if interval:
-            feed = self.debounced.setdefault(interval, Feed(feed.cursor, self.names))
-            self.tick(feed)
-            self.debounced[interval] = feed  # whom the tick has told may all have left
+            feed = self.debounced.setdefault(interval, Feed(lsn, self.names))
         feed.attach(subscription, source)
         subscription.is_live = True
-        subscription.coalesces = False
+        subscription.coalesces = bool(interval)
 
     def lose(self, subscription: Subscription) -> None:
         """The log does not reach back to the subscription's cursor."""
@@ -241,6 +262,39 @@ class Desk:
         self.fresh[subscription] = None
 
     # -------------------------------------------------------------- debouncing
+    def wait_for_tick(
+        self, subscription: Subscription, query: LiveQuery | None
+    ) -> None:
+        """Leave it where it is until the feed of its interval has come as far.
+
+        A query with a window is kept for it.
+        """
+        waiting = self._early.setdefault(subscription.debounce_s, [])
+        waiting.append(_Early(subscription, subscription.epoch, query))
+
+    @property
+    def intervals(self) -> list[float]:
+        """The debounce intervals at whose end there is something to do."""
+        cursor = self.live.cursor
+        behind = (key for key, feed in self.debounced.items() if feed.cursor < cursor)
+        return list({*behind, *self._early})
+
+    def tick_all(self, interval: float) -> None:
+        """An interval has passed: tell what it has brought, let those join who wait."""
+        feed = self.debounced.get(interval)
+        if feed is not None:
+            self.tick(feed)
+        together: dict[LiveQuery, list[Subscription]] = {}
+        for found, epoch, query in self._early.pop(interval, ()):
+            if found.epoch != epoch or not found.is_open:
+                continue
+            if query is None:
+                self.late[found] = None
+            else:
+                together.setdefault(query, []).append(found)
+        for query, followers in together.items():
+            self.stalled.append(Stalled(query, followers, followers[0].cursor))
+
     def tick(self, feed: Feed) -> None:
         """Bring a debounced feed to the live one's cursor, in one coalesced batch."""
         upto = self.live.cursor

@@ -112,8 +112,10 @@ class Hub:
             desk.fresh[subscription] = None
         elif subscription.lost:
             desk.lose(subscription)
+        elif subscription.debounce_s:
+            desk.late[subscription] = None  # it may have to wait for a tick
         else:
-            desk.join(subscription, source)
+            desk.join(subscription, source, desk.live.cursor)
         return Subscribed(lsn=subscription.cursor, timeline=desk.timeline)
 
     def _place(self, subscription: Subscription, snapshot: Snapshot) -> None:
@@ -259,21 +261,12 @@ class Hub:
     # -------------------------------------------------------------- debouncing
     @property
     def intervals(self) -> list[float]:
-        """The debounce intervals whose feeds have something to look at."""
-        desk = self._desk
-        cursor = desk.live.cursor
-        return [
-            interval
-            for interval, feed in desk.debounced.items()
-            if feed.cursor < cursor
-        ]
+        """The debounce intervals at whose end there is something to do."""
+        return self._desk.intervals
 
     def tick(self, interval: float) -> None:
         """Look at what has happened during a debounce interval."""
-        desk = self._desk
-        feed = desk.debounced.get(interval)
-        if feed is not None:
-            desk.tick(feed)
+        self._desk.tick_all(interval)
 
     # -------------------------------------------------------------- jobs
     def _start(self, job: Job) -> None:
@@ -330,7 +323,7 @@ class Hub:
         for subscription in fresh:
             self._start(FirstResult(desk, subscription).start())
         late, desk.late = desk.late, {}
-        plain: list[Subscription] = []
+        plain: dict[float, list[Subscription]] = {}
         ordered: dict[tuple[bytes, int], list[Subscription]] = {}
         for subscription in late:
             request = subscription.request
@@ -341,9 +334,9 @@ class Hub:
                 )
                 ordered.setdefault(key, []).append(subscription)
             else:
-                plain.append(subscription)
-        if plain:
-            self._start(CatchUp(desk, plain).run())
+                plain.setdefault(subscription.debounce_s, []).append(subscription)
+        for together in plain.values():
+            self._start(CatchUp(desk, together).run())
         for group in ordered.values():
             self._start_ordered(group)
 

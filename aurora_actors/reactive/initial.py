@@ -25,7 +25,7 @@ from aurora_actors.messages.reactive import ChunkMode, LiveEvent, Watch
 from aurora_actors.query.execute import matching_rows
 from aurora_actors.reactive.catchup import CatchUp
 from aurora_actors.reactive.change import DocumentChange, merged
-from aurora_actors.reactive.coalesce import event_size
+from aurora_actors.reactive.coalesce import Coalescer, event_size
 from aurora_actors.reactive.desk import Desk, Job
 from aurora_actors.reactive.past import collection_of, fill_window
 from aurora_actors.reactive.query import LiveQuery
@@ -53,6 +53,7 @@ class FirstResult:
         self._rows: array[int] = array("Q")
         self._sent = 0
         self._last_row = 0
+        self._held = Coalescer()
 
     def start(self) -> Job:
         """The job."""
@@ -145,7 +146,7 @@ class FirstResult:
         with desk.reader.snapshot() as snapshot:
             if snapshot.timeline != desk.timeline:
                 raise LaggedError("the history was cut")
-            corrections = self._move_to(snapshot, query)
+            corrections = self._due(self._move_to(snapshot, query), snapshot.lsn)
             for part in _parts(corrections)[:-1]:
                 if not desk.tell(subscription, ChunkMode.INITIAL, snapshot.lsn, part):
                     raise LaggedError("too much has changed since")
@@ -154,13 +155,26 @@ class FirstResult:
                 events = pending + self._next_events(snapshot, query)
                 pending = []
                 is_last = self._sent >= len(self._rows)
-                mode = ChunkMode.INITIAL_END if is_last else ChunkMode.INITIAL
+                mode = ChunkMode.INITIAL
+                if is_last:
+                    mode = ChunkMode.INITIAL_END
+                    events = self._held.take(snapshot.lsn) + events
                 if not desk.tell(subscription, mode, snapshot.lsn, events):
                     raise LaggedError("too much has changed since")
                 if is_last:
                     return True
                 if not subscription.may_send or perf_counter() > until:
                     return False
+
+    def _due(self, corrections: list[LiveEvent], lsn: int) -> list[LiveEvent]:
+        """What is to be corrected now; who debounces is told once, or of many things."""
+        held = self._held
+        if not self._subscription.debounce_s:
+            return corrections
+        held.extend(corrections)
+        if held.size < CHUNK_BYTES and len(held) < CHUNK_EVENTS:
+            return []
+        return held.take(lsn)
 
     def _next_events(self, snapshot: Snapshot, query: LiveQuery) -> list[LiveEvent]:
         rows = self._rows[self._sent : self._sent + CHUNK_EVENTS].tolist()

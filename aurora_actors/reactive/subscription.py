@@ -104,7 +104,9 @@ class Subscription:
         self.next_chunk = 0
         self.feed: Place | None = None
         self.is_live = False
-        self.coalesces = isinstance(request, Watch) and request.coalesces
+        self.coalesces = isinstance(request, Watch) and (
+            request.coalesces or request.debounce_s > 0
+        )
         self.resumes: Token | None = None
         self.lost = False
         self.epoch = 0

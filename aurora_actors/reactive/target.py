@@ -78,6 +78,11 @@ class Target:
             self._coalescer.extend(events)
 
     @property
+    def least(self) -> int:
+        """The earliest place in the log to which it can be brought."""
+        return self.ends_at or self.subscription.cursor + (self._skip > 0)
+
+    @property
     def is_large(self) -> bool:
         """Whether there is enough for a chunk."""
         if self._coalesces:
