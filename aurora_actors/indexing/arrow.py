@@ -25,6 +25,7 @@ from __future__ import annotations
 import os
 import zlib
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -55,6 +56,7 @@ __all__ = [
     "packed",
     "release_memory",
     "row_ids",
+    "row_positions",
     "segment_table",
     "write_segment_table",
 ]
@@ -173,6 +175,19 @@ def row_ids(table: ArrowTable) -> array[int]:
         data = memoryview(chunk.buffers()[1])
         rows.frombytes(data[8 * chunk.offset : 8 * (chunk.offset + len(chunk))])
     return rows
+
+
+def row_positions(table: ArrowTable, rows: Iterable[int]) -> list[int]:
+    """Where these of a table's rows are; both ascend."""
+    (column,) = table.column(ROW_COLUMN).chunks or [pa.array([], pa.uint64())]
+    data = memoryview(column.buffers()[1]).cast("Q")
+    first, end = column.offset, column.offset + len(column)
+    at, found = first, []
+    for row in rows:
+        at = bisect_left(data, row, at, end)
+        if at < end and data[at] == row:
+            found.append(at - first)
+    return found
 
 
 # ------------------------------------------------------------------ facts

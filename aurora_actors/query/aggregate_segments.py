@@ -10,6 +10,7 @@ would have been computed here; what it cannot do is done here after all.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -68,6 +69,7 @@ class SegmentGathering(Gathering):
         self._matcher: SegmentMatcher = matching.SegmentMatcher(
             derived, asked.predicate, tables, asked.terms.fields
         )
+        self._most_gone: int = matching.FEW_GONE
         columns = derived.columns
         assert columns is not None  # noqa: S101 - the planner has looked
         self._columns = columns
@@ -86,8 +88,13 @@ class SegmentGathering(Gathering):
         """What a segment adds, if that is known without a look at it."""
         if self._matcher.left(segment) is not True:
             return None
-        known = known_increments(segment, self._asked.terms)
-        return None if known is None or self._matcher.gone(segment) else known
+        matcher = self._matcher
+        gone = matcher.gone(segment)
+        if len(gone) > self._most_gone:
+            return None
+        self._most_gone -= len(gone)
+        values = partial(matcher.values, segment, gone)
+        return known_increments(segment, self._asked.terms, len(gone), values)
 
     # -------------------------------------------------------------- shares
     def shares(self, helpers: int) -> list[AggregateSegments]:

@@ -10,22 +10,30 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aurora_actors.indexing.arrow import ROW_COLUMN, ArrowTable, row_ids
+from aurora_actors.indexing.arrow import (
+    ROW_COLUMN,
+    ArrowTable,
+    row_ids,
+    row_positions,
+)
 from aurora_actors.indexing.rowsets import RowSet
 from aurora_actors.indexing.segments import Segment
 from aurora_actors.indexing.tables import SegmentTables
 from aurora_actors.query.derived import Derived
 from aurora_actors.query.predicate import Predicate, terms
 from aurora_actors.query.skipping import Left, left_of
-from aurora_actors.query.vector import Array, mask_of
+from aurora_actors.query.vector import Array, column_values, mask_of
 from aurora_actors.schema.types import Kind
 
-__all__ = ["Joined", "Matched", "SegmentMatcher", "match_table"]
+__all__ = ["FEW_GONE", "Joined", "Matched", "SegmentMatcher", "match_table"]
+
+FEW_GONE: Final = 2000
+"""Of no more rows each is found sooner than all are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +210,17 @@ class SegmentMatcher:
             gone = gone | (changed & self._columns.members(segment))
         return gone
 
+    def values(
+        self, segment: Segment, rows: RowSet, field: str
+    ) -> Sequence[Any] | None:
+        """What a segment's file says of some of its rows; ``None``: nothing."""
+        table = self._tables.table(self._columns.path(segment), segment)
+        if table is None:
+            return None
+        at = pa.array(row_positions(table, rows), pa.int64())
+        column = whole(table.column(field)).take(at)
+        return column_values(column, self._columns.fields[field])
+
     def _match(self, segment: Segment) -> Matched | None:
         columns, left = self._columns, self.left(segment)
         if left is False:
@@ -235,10 +254,21 @@ def match_table(
     """
     mask = None
     if gone:
-        dead = pa.array(gone.to_array(), pa.uint64())
-        mask = pc.invert(pc.is_in(whole(table.column(ROW_COLUMN)), value_set=dead))
+        mask = _mask_without(table, gone)
     if not isinstance(left, bool):
         arrays = {t.field: whole(table.column(t.field)) for t in terms(left)}
         found = mask_of(left, arrays, kinds, int(table.num_rows))
         mask = found if mask is None else pc.and_(mask, found)
     return Matched(table, mask, segment)
+
+
+def _mask_without(table: ArrowTable, gone: RowSet) -> Array:
+    """Where rows are that are not gone."""
+    if len(gone) > FEW_GONE:
+        dead = pa.array(gone.to_array(), pa.uint64())
+        return pc.invert(pc.is_in(whole(table.column(ROW_COLUMN)), value_set=dead))
+    bits = bytearray(b"\xff" * ((table.num_rows + 7) // 8))
+    for at in row_positions(table, gone):
+        bits[at >> 3] &= ~(1 << (at & 7))
+    buffers = [None, pa.py_buffer(bits)]
+    return pa.Array.from_buffers(pa.bool_(), table.num_rows, buffers)

@@ -40,6 +40,7 @@ from aurora_actors.query import (
     aggregate_segments as sharing,
     aggregate_ways as gathering,
     choose as choosing,
+    segment_match as matching,
 )
 from aurora_actors.query.aggregate import Aggregation, run_aggregate
 from aurora_actors.query.aggregate_segments import aggregate_segments
@@ -362,6 +363,8 @@ def preference(request, monkeypatch):
     monkeypatch.setattr(sharing, "LEAST_SHARED", 0)
     if request.param == "columns":
         monkeypatch.setattr(reducing, "_SORTED_ROWS", 0)
+    else:
+        monkeypatch.setattr(matching, "FEW_GONE", 1)
     share = 1 if request.param == "indexes" else 1 << 40
     monkeypatch.setattr(choosing, "_COLUMN_SHARE", share)
 
