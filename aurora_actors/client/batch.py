@@ -1,4 +1,4 @@
-"""A chunk of events as the client keeps it: decoded once, for all who read it."""
+"""A chunk of events as the client keeps it: objects made once, for all who read it."""
 
 from __future__ import annotations
 
@@ -128,7 +128,12 @@ def _within(chunk: LiveChunk, seen: int) -> Token:
 def updates_of(
     convert: Callable[[bytes], T],
 ) -> Callable[[Batch[Update]], list[Update]]:
-    """A function that makes a watcher's updates, with ``convert`` for its documents."""
+    """A function that makes a watcher's updates, with ``convert`` for its documents.
+
+    Plain documents are decoded when they are looked at. What may not fit, as a model may
+    not, is made with the update, so that the error is where the consumer waits.
+    """
+    is_plain = convert is document_of
 
     def make(batch: Batch[Update]) -> list[Update]:
         chunk, places = batch.chunk, batch.places
@@ -136,7 +141,10 @@ def updates_of(
         if chunk.lost:
             updates.append(HistoryLost(chunk.lsn, places, 0))
         for seen, event in enumerate(chunk.events, 1):
-            updates.append(_update(event, convert, (event.lsn, places, seen)))
+            update = _update(event, convert, (event.lsn, places, seen))
+            if not is_plain:
+                update.decode()
+            updates.append(update)
         if chunk.mode is _INITIAL_END:
             updates.append(InitialComplete(chunk.lsn, places, len(chunk.events) + 1))
         return updates
@@ -146,15 +154,14 @@ def updates_of(
 
 def _update(
     event: LiveEvent, convert: Callable[[bytes], T], place: tuple[int, Tokens, int]
-) -> Update:
+) -> Added[T] | Modified[T] | Removed[T]:
     old, new = event.old, event.new
     if event.kind == _ADDED and new is not None:
-        return Added(convert(new), event.row, event.position, place)
+        return Added(convert, new, event.row, event.position, place)
     if event.kind == _REMOVED and old is not None:
-        return Removed(convert(old), event.row, place)
+        return Removed(convert, old, event.row, place)
     if old is not None and new is not None:
-        before, after = convert(old), convert(new)
-        return Modified(before, after, event.row, event.position, place)
+        return Modified(convert, (old, new), event.row, event.position, place)
     raise ProtocolError(f"an event of kind {event.kind} lacks a document")
 
 

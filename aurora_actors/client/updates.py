@@ -6,6 +6,7 @@ behind it: a watch that begins with ``since=token`` goes on with the next one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar
@@ -57,77 +58,136 @@ class Update:
         return self._tokens.token(self._seen)
 
 
-class Added(Update, Generic[T]):
+class _OfDocument(Update, Generic[T]):
+    """An update that tells of a document, which is decoded when it is looked at.
+
+    Its record is kept in any case, by the chunk that the tokens are made from. Two
+    threads that look first at the same time both decode it.
+    """
+
+    __slots__ = ("_convert", "_document", "_record", "row")
+
+    def __init__(
+        self,
+        convert: Callable[[bytes], T],
+        record: bytes,
+        row: int,
+        place: tuple[int, Tokens, int],
+    ) -> None:
+        self.lsn, self._tokens, self._seen = place
+        self.row = row
+        self._convert = convert
+        self._record = record
+        self._document: T | None = None
+
+    def _newest(self) -> T:
+        document = self._document
+        if document is None:
+            document = self._document = self._convert(self._record)
+        return document
+
+    def decode(self) -> None:
+        """Decode what has not been looked at yet.
+
+        Raises:
+            AuroraError: it cannot be what the caller wants it to be.
+        """
+        self._newest()
+
+
+class Added(_OfDocument[T]):
     """A document matches that did not before.
 
     Attributes:
-        document: The document.
         row: Its place in the order of insertion.
         position: With an order or a limit, its place in the result.
     """
 
-    __slots__ = ("document", "position", "row")
+    __slots__ = ("position",)
 
     def __init__(
         self,
-        document: T,
+        convert: Callable[[bytes], T],
+        record: bytes,
         row: int,
         position: int | None,
         place: tuple[int, Tokens, int],
     ) -> None:
+        # Written out: this is made more often than anything else.
         self.lsn, self._tokens, self._seen = place
-        self.document = document
         self.row = row
         self.position = position
+        self._convert = convert
+        self._record = record
+        self._document = None
+
+    @property
+    def document(self) -> T:
+        """The document."""
+        return self._newest()
 
     def __repr__(self) -> str:
         return f"Added({self.document!r}, lsn={self.lsn})"
 
 
-class Modified(Update, Generic[T]):
+class Modified(_OfDocument[T]):
     """A document that matches has changed, or its place has.
 
     Attributes:
-        old: The document before.
-        new: The document now.
         row: Its place in the order of insertion.
         position: With an order or a limit, its place in the result now.
     """
 
-    __slots__ = ("new", "old", "position", "row")
+    __slots__ = ("_old", "_old_record", "position")
 
     def __init__(
         self,
-        old: T,
-        new: T,
+        convert: Callable[[bytes], T],
+        records: tuple[bytes, bytes],
         row: int,
         position: int | None,
         place: tuple[int, Tokens, int],
     ) -> None:
-        self.lsn, self._tokens, self._seen = place
-        self.old = old
-        self.new = new
-        self.row = row
+        super().__init__(convert, records[1], row, place)
         self.position = position
+        self._old_record = records[0]
+        self._old: T | None = None
+
+    @property
+    def old(self) -> T:
+        """The document before."""
+        document = self._old
+        if document is None:
+            document = self._old = self._convert(self._old_record)
+        return document
+
+    @property
+    def new(self) -> T:
+        """The document now."""
+        return self._newest()
+
+    def decode(self) -> None:
+        """Decode what has not been looked at yet, both versions."""
+        self._newest()
+        self._old = self.old
 
     def __repr__(self) -> str:
         return f"Modified({self.old!r}, {self.new!r}, lsn={self.lsn})"
 
 
-class Removed(Update, Generic[T]):
+class Removed(_OfDocument[T]):
     """A document does not match any more.
 
     Attributes:
-        document: The document as it last matched.
         row: Its place in the order of insertion.
     """
 
-    __slots__ = ("document", "row")
+    __slots__ = ()
 
-    def __init__(self, document: T, row: int, place: tuple[int, Tokens, int]) -> None:
-        self.lsn, self._tokens, self._seen = place
-        self.document = document
-        self.row = row
+    @property
+    def document(self) -> T:
+        """The document as it last matched."""
+        return self._newest()
 
     def __repr__(self) -> str:
         return f"Removed({self.document!r}, lsn={self.lsn})"
