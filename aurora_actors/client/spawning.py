@@ -35,10 +35,12 @@ from aurora_actors.messages.supervision import Done
 
 __all__ = ["reap_supervisors", "start_supervisor"]
 
+_LOG: Final = "aurora.log"
 _LOCK_FD: Final = 3
 _READY_FD: Final = 4
 _FIRST_HIGH_FD: Final = 10
 _END_S: Final = 5.0
+_MOST_OF_LOG: Final = 8192
 _LOG_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _DEFAULT_SIGNALS: Final = (
     signal.SIGCHLD,
@@ -63,12 +65,13 @@ def start_supervisor(
         TimeoutError_: the tree is not ready at the deadline of ``time.monotonic()``.
         AuroraError: the tree cannot start.
     """
+    began = _size(config.path / _LOG)
     ours, theirs = socket.socketpair()
     try:
         with theirs:
             pid = _spawn(config.path, lock, theirs.fileno(), tree)
         _supervisors.add(pid)
-        _await_start(ours, config, pid, deadline)
+        _await_start(ours, config, pid, deadline, began)
     except BaseException:
         # The supervisor sees the end of the socket pair, and stops.
         ours.close()
@@ -77,7 +80,7 @@ def start_supervisor(
 
 
 def _await_start(
-    opener: socket.socket, config: AuroraConfig, pid: int, deadline: float
+    opener: socket.socket, config: AuroraConfig, pid: int, deadline: float, began: int
 ) -> None:
     with suppress(BrokenPipeError):
         opener.sendall(encode_frame(msgspec.msgpack.encode(config)))
@@ -88,10 +91,28 @@ def _await_start(
     status = _supervisors.reap(_END_S, pid)
     if reply is not None:
         raise reply.error()
+    log = config.path / _LOG
     raise UnavailableError(
         f"the supervisor ended with status {status} before the database was ready; "
-        f"see {config.path / 'aurora.log'}"
+        f"see {log}, which ends:\n{_since(log, began)}"
     )
+
+
+def _size(log: Path) -> int:
+    try:
+        return log.stat().st_size
+    except OSError:
+        return 0
+
+
+def _since(log: Path, began: int) -> str:
+    """What was added to a log, which may go with its directory; at most its end."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(began, _size(log) - _MOST_OF_LOG))
+            return file.read().decode(errors="replace")
+    except OSError as exc:
+        return f"(unreadable: {exc.strerror})"
 
 
 def _receive_reply(opener: socket.socket, deadline: float) -> Done | Failure | None:
@@ -126,7 +147,7 @@ def _spawn(path: Path, lock: int, ready: int, tree: str) -> int:
         fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_HIGH_FD)
         for descriptor in (lock, ready)
     ]
-    log = os.fspath(path / "aurora.log")
+    log = os.fspath(path / _LOG)
     try:
         return os.posix_spawn(
             sys.executable,

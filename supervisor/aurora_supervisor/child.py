@@ -11,7 +11,7 @@ import signal
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from aurora_actors.messages.base import Failure
 from aurora_actors.messages.supervision import ActorGroup, Heartbeat
@@ -34,6 +34,15 @@ __all__ = [
     "Stopping",
     "Timing",
 ]
+
+_KILLED: Final = (signal.SIGKILL, signal.SIGTERM)
+_CRASHED: Final = (
+    signal.SIGABRT,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGSEGV,
+)
 
 
 class ChildPlan(Protocol):
@@ -289,7 +298,8 @@ class Child:
                 how = f"by signal {-status}"
         else:
             how = f"with status {status}"
-        # Who is killed from outside has had no time for words about it.
-        spoke = last_words and -status not in (signal.SIGKILL, signal.SIGTERM)
+        # Who is killed from outside has had no time for words about it, and those of a
+        # crash are many lines.
+        spoke = last_words and -status not in (*_KILLED, *_CRASHED)
         words = f" ({last_words})" if spoke else ""
         return f"{self.name} ended {how}{words}"

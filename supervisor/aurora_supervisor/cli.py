@@ -8,6 +8,7 @@ from there, before anything else is begun.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import gc
 import os
 import sys
@@ -44,6 +45,8 @@ def _run(options: argparse.Namespace) -> int:
         _keep_only_ours((options.lock_fd, options.ready_fd))
     elif options.db is None and options.config is None:
         return _refuse("run needs --db PATH or --config FILE")
+    # Of a crash in a library the log has the place; actors inherit this.
+    faulthandler.enable()
     # No garbage is made while importing. ``serve`` turns the collector on again.
     gc.disable()
     from aurora_supervisor import serve, zygote as zygotes  # noqa: PLC0415 - see above

@@ -63,6 +63,17 @@ def test_a_killed_actor_is_back_and_alone(tree: Supervised, name: str):
         application.leave(DEADLINE_S)
 
 
+def test_where_an_actor_was_when_a_library_crashed_is_in_the_log(tree: Supervised):
+    with tree.open() as application:
+        os.kill(pids(application)["first"], signal.SIGABRT)
+        assert next_ready(application, "first") == 2
+        log = tree.log()
+        assert "first ended by SIGABRT" in log
+        assert "first: Fatal Python error: Aborted\n" in log
+        assert "small_tree.py" in log
+        application.leave(DEADLINE_S)
+
+
 def test_a_stopped_actor_is_killed_and_restarted(tree: Supervised):
     with tree.open() as application:
         pid = pids(application)["first"]
@@ -246,14 +257,20 @@ def test_a_supervisor_killed_while_it_starts_leaves_nothing(tree: Supervised):
     for process_count in (1, 2, 3):
         opener = subprocess.Popen(
             [sys.executable, "-c", OPEN_AND_WAIT, str(tree.path)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            text=True,
         )
+        # One of the signals says why it has come.
+        number = signal.SIGABRT if process_count == 2 else signal.SIGKILL
         for pid in supervisors_when(tree.path, process_count):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         tree.nothing_left()
-        opener.kill()
-        opener.communicate()
+        _, errors = opener.communicate(timeout=DEADLINE_S)
+        if "before the database was ready" in errors:  # which it is soon afterwards
+            assert f"ended with status {-number} " in errors
+            assert ("Fatal Python error: Aborted" in errors) is (process_count == 2)
 
 
 OPEN_AND_WAIT = f"""
@@ -269,16 +286,22 @@ def supervisors_when(path: Path, count: int) -> list[int]:
     """The supervisor, once the tree has so many processes."""
 
     def look() -> list[int]:
+        try:
+            found = {p.pid: (p.ppid(), p.cmdline()) for p in tree_processes(path)}
+        except psutil.NoSuchProcess:
+            return []
         # The opener has the path among its arguments, and does not belong to the tree.
-        found = [[*p.cmdline(), str(p.pid)] for p in tree_processes(path)]
-        found = [arguments for arguments in found if "-c" not in arguments]
+        found = {pid: entry for pid, entry in found.items() if "-c" not in entry[1]}
         if len(found) < count:
             return []
         return [
-            int(arguments[-1])
-            for arguments in found
-            if arguments[0].startswith("aurora: supervisor")
-            or "aurora_supervisor" in arguments
+            pid
+            for pid, (parent, arguments) in found.items()
+            if parent not in found  # a zygote has these arguments for a moment, too
+            and (
+                arguments[0].startswith("aurora: supervisor")
+                or "aurora_supervisor" in arguments
+            )
         ]
 
     return wait_until(look, f"{count} processes")
