@@ -11,6 +11,8 @@ Invariants:
   ``http.guard``; while a request or a WebSocket is under way nothing is limited here.
 * The head of an answer waits for the first piece of its body, never for longer: an
   application gives the two one after the other.
+* What was done for a connection ends with it, but for a request that is being carried
+  out: neither the next ping nor an answer that nobody takes is waited for.
 * A connection that fails ends alone, and at the end none holds up the rest: one whose
   other side does not read is closed in the middle of what it is sent.
 """
@@ -29,6 +31,7 @@ import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
@@ -131,6 +134,20 @@ class _NoTask(TrioSingleTask):
         """Nothing to do."""
 
 
+class _Context(WorkerContext):
+    """What a connection knows of the server, and whether it is itself over."""
+
+    def __init__(self, server: WorkerContext) -> None:
+        super().__init__(None)
+        self.terminated = server.terminated
+        self.over = trio.Event()
+
+    async def sleep(self, wait: float) -> None:  # type: ignore[override]  # theirs is static
+        """Wait for the time of the next ping, or for the end of the connection."""
+        with trio.move_on_after(wait):
+            await self.over.wait()
+
+
 class _Connection(TCPServer):
     """One connection.
 
@@ -150,7 +167,8 @@ class _Connection(TCPServer):
         stream: _Stream,
         header_timeout_s: float,
     ) -> None:
-        super().__init__(app, settings, context, LifespanState(), stream)
+        self._context = _Context(context)
+        super().__init__(app, settings, self._context, LifespanState(), stream)
         self.idle_task = _NoTask()
         self._header_timeout_s = header_timeout_s
         self._reading = trio.CancelScope()
@@ -175,6 +193,11 @@ class _Connection(TCPServer):
             if not data:
                 break
         await self.protocol.handle(Closed())
+        self._context.over.set()
+        protocol = self.protocol.protocol
+        if isinstance(protocol, H2Protocol):
+            for buffer in protocol.stream_buffers.values():
+                await buffer.close()
 
     def _deadline(self) -> float:
         """Until when the next bytes must have come."""
