@@ -284,11 +284,21 @@ def of_numbers(function: AggregateFunction, numbers: list, *, is_float: bool):
     if function is A.SUM:
         return rounded(total) if is_float else int(total)
     if function is A.AVG:
-        return rounded(total / count) if count else None
+        return average(total, count, is_float=is_float)
     if count < 2:
         return None
     squares = sum((Fraction(number) ** 2 for number in numbers), Fraction(0))
     return math.sqrt(rounded((count * squares - total**2) / (count * (count - 1))))
+
+
+def average(total: Fraction, count: int, *, is_float: bool) -> float | None:
+    """Of the rounded sum, by which groups are ordered, too."""
+    if count and is_float:
+        try:
+            return rounded(total) / count
+        except TooLargeError:
+            pass
+    return rounded(total / count) if count else None
 
 
 def arranged(results, group: GroupSpec):
