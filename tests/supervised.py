@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TypeVar
@@ -168,14 +168,19 @@ def next_ready(connection: TreeConnection, name: str) -> int:
 
 
 @contextmanager
-def standalone(tree: Supervised, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A standalone supervisor, started and ready; ended if it still runs."""
+def standalone(
+    tree: Supervised, *arguments: str, shell: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """A standalone supervisor, started and ready; ended if it still runs.
+
+    ``shell`` is a command that runs the one behind it in its own place.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tree.runtime_dir / "notify"))
         manager.settimeout(DEADLINE_S)
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "aurora_supervisor", "run"),
+                *(*shell, sys.executable, "-m", "aurora_supervisor", "run"),
                 *("--tree", TREE, *arguments),
             ],
             env={**os.environ, "NOTIFY_SOCKET": str(tree.runtime_dir / "notify")},

@@ -14,14 +14,17 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Final
 
 from aurora_supervisor.arguments import parser
-from aurora_supervisor.descriptors import close_all_but
+from aurora_supervisor.descriptors import close_all_but, open_standard
 from aurora_supervisor.exits import ExitStatus
 from aurora_supervisor.runtime_dir import create_runtime_dir, remove_runtime_dir
 from aurora_supervisor.spawn import fork_zygote
 
 __all__ = ["main"]
+
+_STANDARD_ERROR: Final = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    open_standard()
     if options.embedded:
         if options.lock_fd is None or options.ready_fd is None:
             return _refuse("--embedded needs --lock-fd and --ready-fd")
@@ -46,7 +50,7 @@ def _run(options: argparse.Namespace) -> int:
     elif options.db is None and options.config is None:
         return _refuse("run needs --db PATH or --config FILE")
     # Of a crash in a library the log has the place; actors inherit this.
-    faulthandler.enable()
+    faulthandler.enable(_STANDARD_ERROR)
     # No garbage is made while importing. ``serve`` turns the collector on again.
     gc.disable()
     from aurora_supervisor import serve, zygote as zygotes  # noqa: PLC0415 - see above

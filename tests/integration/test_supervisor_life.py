@@ -361,6 +361,18 @@ def test_a_standalone_tree_outlives_its_applications_and_stops_on_sigterm(
     tree.nothing_left(0.1)
 
 
+def test_a_standalone_tree_needs_no_standard_error(tree: Supervised):
+    closed = ("sh", "-c", 'exec "$@" 2>&-', "sh")
+    with (
+        standalone(tree, "--db", str(tree.path), shell=closed) as process,
+        open_tree(str(tree.path), "c-1") as application,
+    ):
+        assert application.attached.supervisor_pid == process.pid
+        application.leave(DEADLINE_S)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 0
+
+
 def test_signals_at_the_end_of_a_tree_do_not_keep_it_from_clearing_up(
     tree: Supervised,
 ):
