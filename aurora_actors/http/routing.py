@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -25,6 +25,7 @@ from aurora_actors.telemetry import around
 __all__ = ["Asked", "Endpoint", "Endpoints", "Handler", "Parameter", "routes_of"]
 
 _FAILED: Final = 500
+_GONE: Final = 499
 _NAME: Final = re.compile(r"\{(\w+)\}")
 
 
@@ -180,6 +181,8 @@ class Endpoints:
             response = await answer_error(request, exc)
         except HTTPException as exc:
             response = await answer_http_error(request, exc)
+        except ClientDisconnect:
+            return _GONE  # in the middle of the body: there is nobody to answer
         await response(request.scope, request.receive, send)
         return response.status_code
 
