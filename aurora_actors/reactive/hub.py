@@ -359,7 +359,9 @@ class Hub:
             behind = [
                 number
                 for number, subscription in client.subscriptions.items()
-                if subscription.feed is None or subscription.feed.cursor != lsn
+                if not subscription.is_live
+                or subscription.feed is None
+                or subscription.feed.cursor != lsn
             ]
             progress = LiveProgress(lsn=lsn, timeline=desk.timeline, behind=behind)
             desk.note(client.name, progress)
