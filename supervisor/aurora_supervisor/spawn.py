@@ -53,7 +53,8 @@ def fork_zygote(
     """Fork a zygote, which shares all that has been imported; see :func:`start_zygote`.
 
     The caller has one thread, no event loop and no socket of nng. No descriptor of its
-    own but the standard error goes with the fork.
+    own but the standard error goes with the fork, no signal is blocked in the child, and
+    it imports nothing from where the command is: it is as one that was executed.
 
     Args:
         runtime_dir: As for :func:`start_zygote`.
@@ -84,6 +85,9 @@ def _become_zygote(
         os.dup2(2, 1)
         # The lock of the database, above all: it would be held as long as this lives.
         close_all_but((control,))
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if not sys.flags.safe_path:
+            del sys.path[0]
         status = run([str(control), runtime_dir, tree])
     except BaseException:  # noqa: BLE001 - nothing may return into the supervisor's code
         traceback.print_exc()
