@@ -160,6 +160,9 @@ class Desk:
         feed = subscription.feed
         if feed is not None:
             feed.detach(subscription)
+        for query in self.stalled:
+            if subscription in query.subscriptions:
+                query.subscriptions.remove(subscription)
         subscription.is_live = False
         subscription.take_events()
         self._prune()
