@@ -2,12 +2,12 @@
 
 A :class:`CatchUp` is a job of the dispatcher. It reads the log once for all of its
 subscriptions, from the earliest place on, gives each what comes after its own, and lets
-them join the live feed at the moment it has reached its cursor. Those that debounce join
-the feed of their interval instead, where that is: who is ahead of it waits for its next
-tick, so that nobody is told more often than agreed, from the first result on. A subscription that
-runs out of credit drops out and stays a place in the log; that is how a slow consumer
-costs nothing. One that coalesces is told the difference instead, in batches of a few
-megabytes at most.
+them join the live feed at the moment it has reached its cursor. Those that debounce
+join the feed of their interval instead, where that is: who is ahead of it waits for its
+next tick, so that nobody is told more often than agreed, from the first result on. A
+subscription that runs out of credit drops out and stays a place in the log; that is how
+a slow consumer costs nothing. One that coalesces is told the difference instead, in
+batches of a few megabytes at most.
 
 An ordered or limited query has a window, which is made for its place in the log first;
 it therefore catches up alone.

@@ -252,6 +252,8 @@ class Hub:
                 for source in feed.sources(change.collection)
                 for subscription in feed.audience(source)
             ]
+            if not ending:
+                continue
             if feed is desk.live:
                 self._tell([s for s in ending if s in told], change.lsn)
             else:
