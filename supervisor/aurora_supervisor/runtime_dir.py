@@ -4,7 +4,8 @@ It is made by the supervisor, private to the user (0700), short enough for Unix 
 paths, and named freshly for each run, so that nothing of an earlier run is ever
 reached by mistake. The supervisor removes it at an orderly stop; its zygote does when
 the supervisor was killed; the next supervisor of the same database does when both
-were. It holds sockets only and no directories.
+were. One that is killed in the millisecond before it has a zygote leaves the directory
+behind, empty. It holds sockets only and no directories.
 
 The standard library alone is imported here: this runs before anything else.
 """
