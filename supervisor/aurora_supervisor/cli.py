@@ -11,6 +11,7 @@ import argparse
 import faulthandler
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     open_standard()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started it may block some
     if options.embedded:
         if options.lock_fd is None or options.ready_fd is None:
             return _refuse("--embedded needs --lock-fd and --ready-fd")

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import stat
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -369,6 +370,20 @@ def test_a_standalone_tree_needs_no_standard_error(tree: Supervised):
     ):
         assert application.attached.supervisor_pid == process.pid
         application.leave(DEADLINE_S)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 0
+
+
+_BLOCKING = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_standalone_tree_hears_signals_that_its_starter_blocks(tree: Supervised):
+    shell = (sys.executable, "-c", _BLOCKING)
+    with standalone(tree, "--db", str(tree.path), shell=shell) as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_S) == 0
 
