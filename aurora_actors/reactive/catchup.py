@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from time import perf_counter
 
-from aurora_actors.errors import AuroraError, CollectionNotFoundError, LaggedError
+from aurora_actors.errors import AuroraError, LaggedError
 from aurora_actors.messages.reactive import LiveEvent
 from aurora_actors.reactive.desk import Desk, Job
 from aurora_actors.reactive.feed import Feed
@@ -213,7 +213,7 @@ class CatchUp:
             for source in feed.sources(change.collection):
                 for subscription in list(feed.audience(source)):
                     self._flush(self._targets[subscription], change.lsn)
-                    self._desk.fail(subscription, removed(feed, change.collection))
+                    self._desk.fail(subscription, feed.removed(change.collection))
 
     # -------------------------------------------------------------- telling
     def _flush(self, target: Target, lsn: int) -> None:
@@ -264,9 +264,3 @@ class CatchUp:
         if subscription.feed is feed:
             feed.detach(subscription)
             self._desk.wait_for_tick(subscription, window)
-
-
-def removed(feed: Feed, collection: int) -> CollectionNotFoundError:
-    """The error for those who follow a collection that was removed."""
-    name = feed.names.get(collection, "")
-    return CollectionNotFoundError(f"collection {name!r} was removed", collection=name)

@@ -25,6 +25,7 @@ from aurora_actors.reactive.feed import Feed, Source
 from aurora_actors.reactive.listener import Listener
 from aurora_actors.reactive.query import LiveQuery, is_windowed, query_key
 from aurora_actors.reactive.subscription import Client, Subscription
+from aurora_actors.storage.changes import Change, ChangeKind
 from aurora_actors.storage.reader import DataReader, Snapshot
 
 __all__ = ["Desk", "Job", "Send", "Stalled"]
@@ -328,7 +329,15 @@ class Desk:
                     self.fall_behind(subscription)
         for subscription in feed.subscriptions:
             subscription.cursor = upto
+        self._end_removed(feed, changes)
         self.take_short(feed, base, upto)
+
+    def _end_removed(self, feed: Feed, changes: Sequence[Change]) -> None:
+        """End those who joined behind the live feed's news that their collection went."""
+        for change in changes:
+            if change.kind is ChangeKind.DROP:
+                following = feed.following(change.collection)
+                self.fail_all(following, feed.removed(change.collection))
 
     def take_short(self, feed: Feed, base: int, lsn: int) -> None:
         """Let queries whose windows have run short at ``lsn`` leave a feed.

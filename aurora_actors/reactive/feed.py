@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
+from aurora_actors.errors import CollectionNotFoundError
 from aurora_actors.messages.reactive import LiveEvent
 from aurora_actors.reactive.change import DocumentChange
 from aurora_actors.reactive.listener import Listener
@@ -132,6 +133,20 @@ class Feed:
     def sources(self, collection: int) -> list[Source]:
         """What ends when a collection is removed."""
         return [source for source in self._audiences if source.collection == collection]
+
+    def following(self, collection: int) -> list[Subscription]:
+        """Whose subscriptions end when a collection is removed."""
+        return [
+            subscription
+            for source in self.sources(collection)
+            for subscription in self.audience(source)
+        ]
+
+    def removed(self, collection: int) -> CollectionNotFoundError:
+        """The error for those who follow a collection that was removed."""
+        name = self.names.get(collection, "")
+        text = f"collection {name!r} was removed"
+        return CollectionNotFoundError(text, collection=name)
 
     @property
     def windows(self) -> list[LiveQuery]:

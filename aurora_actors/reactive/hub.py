@@ -26,7 +26,7 @@ from aurora_actors.messages.storage import LogAdvanced
 from aurora_actors.meters import SIZES, Histogram
 from aurora_actors.query.check import check_query
 from aurora_actors.query.predicate import decode_predicate
-from aurora_actors.reactive.catchup import CatchUp, removed
+from aurora_actors.reactive.catchup import CatchUp
 from aurora_actors.reactive.desk import Desk, Job, Send
 from aurora_actors.reactive.initial import FirstResult
 from aurora_actors.reactive.query import LiveQuery, is_windowed, query_key
@@ -247,18 +247,14 @@ class Hub:
         """A collection was removed: end what follows it."""
         desk = self._desk
         for feed in (desk.live, *list(desk.debounced.values())):
-            ending = [
-                subscription
-                for source in feed.sources(change.collection)
-                for subscription in feed.audience(source)
-            ]
+            ending = feed.following(change.collection)
             if not ending:
                 continue
             if feed is desk.live:
                 self._tell([s for s in ending if s in told], change.lsn)
             else:
                 desk.tick(feed)
-            desk.fail_all(ending, removed(feed, change.collection))
+            desk.fail_all(ending, feed.removed(change.collection))
 
     # -------------------------------------------------------------- debouncing
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from live_model import Consumer, World, world
 
 from aurora_actors.messages.query import QuerySpec
@@ -51,3 +52,23 @@ def test_who_follows_a_collection_that_is_removed_is_told_before_the_end(
         made.settle()
         assert len(consumer.events) == 1
         assert consumer.error is not None
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+def test_who_joins_after_the_removal_was_handed_out_gets_the_error_too(
+    tmp_path: Path, limit: int | None
+):
+    with world(tmp_path / "w.db") as made:
+        made.define("c")
+        spec = QuerySpec(collection="c", limit=limit)
+        consumer = Consumer(Watch(query=spec, debounce_s=0.5))
+        made.subscribe(consumer)
+        made.hub.begin_results()
+        insert(made, "c")
+        made.do(DropCollection(collection="c"))
+        while made.hub.advance():
+            pass
+        made.settle()
+        assert consumer.error is not None
+        assert made.hub.statistics()["subscriptions"] == 0
+        assert made.hub.statistics()["live_queries"] == 0
