@@ -1,7 +1,8 @@
 """Starting a supervisor as a child of this process, and reaping it.
 
-It lives in a session of its own and has none of this process's descriptors but the
-lock of the database and one end of a socket pair, at fixed numbers. On the socket pair
+It leads a process group of its own, so that Ctrl-C is for the application, within the
+session of the application (see ADR 9), and has none of this process's descriptors but
+the lock of the database and one end of a socket pair, at fixed numbers. On the socket pair
 it gets its settings and answers ``Done`` when the tree is ready or the ``Failure`` why
 it never will be; while the other end is open, it knows that somebody wants the tree.
 """
@@ -160,7 +161,7 @@ def _spawn(path: Path, lock: int, ready: int, tree: str) -> int:
                 (os.POSIX_SPAWN_DUP2, high[0], _LOCK_FD),
                 (os.POSIX_SPAWN_DUP2, high[1], _READY_FD),
             ],
-            setsid=True,
+            setpgroup=0,
             setsigmask=[],
             setsigdef=_DEFAULT_SIGNALS,
         )

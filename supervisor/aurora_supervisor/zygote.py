@@ -12,8 +12,11 @@ Invariants:
 * It never outlives the supervisor: at the end of the control socket it kills and reaps
   all it forked, removes the runtime directory and exits. Its children never outlive
   it: the parent-death signal is the first thing each of them sets.
-* It reaps every child, so that a process id it names is never another process. What
-  an actor started itself and left behind is killed with it, as its process group.
+* It reaps every child, so that a process id it names is never another process. Each
+  actor leads a process group of its own, so that what it started itself and left behind
+  is killed with it. All stay in the session of the application: Linux shares out the
+  processor between sessions first (autogroups), and an actor in a session of its own
+  that wants a little of it at once would wait for its share.
 """
 
 from __future__ import annotations
@@ -194,7 +197,7 @@ class Zygote:
         status = 1
         try:
             _die_with_parent(self._pid)
-            os.setsid()
+            os.setpgid(0, 0)
             self._leave_zygote()
             os.dup2(log_fd, 1)
             os.dup2(log_fd, 2)

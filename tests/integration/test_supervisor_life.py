@@ -97,7 +97,7 @@ def test_processes_sockets_and_files_are_the_owners_alone(tree: Supervised):
         application.leave(DEADLINE_S)
 
 
-def test_actors_have_sessions_of_their_own_and_no_descriptor_of_the_application(
+def test_actors_have_process_groups_of_their_own_and_no_descriptor_of_the_application(
     tree: Supervised,
 ):
     foreign = os.open("/etc/hostname", os.O_RDONLY)
@@ -112,7 +112,9 @@ def test_actors_have_sessions_of_their_own_and_no_descriptor_of_the_application(
             assert "/etc/hostname" not in names
             is_supervisor = process.pid == application.attached.supervisor_pid
             assert (str(tree.path / "lock") in names) == is_supervisor
-            assert os.getsid(process.pid) != os.getsid(0)
+            # Ctrl-C is for the application; the scheduler is to see one session.
+            assert os.getpgid(process.pid) != os.getpgid(0)
+            assert os.getsid(process.pid) == os.getsid(0)
         application.leave(DEADLINE_S)
 
 
