@@ -262,6 +262,7 @@ class AuroraConfig(
     request_timeout_s: Seconds = 30.0
     slow_query_ms: Annotated[int, Meta(ge=0)] = 1_000
     busy_poll_us: Annotated[int, Meta(ge=0, le=10_000)] = 200
+    live_busy_poll_us: Annotated[int, Meta(ge=0, le=10_000)] = 2_000
     heartbeat_interval_ms: Annotated[int, Meta(ge=20, le=60_000)] = 250
     hang_timeout_ms: Annotated[int, Meta(ge=100)] = 10_000
     shutdown_grace_s: Seconds = 10.0

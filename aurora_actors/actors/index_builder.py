@@ -65,12 +65,13 @@ _SLICE_S: Final = 0.25
 def main(spec: ActorSpec, lifeline_fd: int) -> None:
     """Run the index builder; the entry point the supervisor starts."""
     os.nice(_NICENESS)
-    run_actor(spec, lifeline_fd, serve)
+    run_actor(spec, lifeline_fd, serve, low_latency=True)
 
 
 async def serve(context: ActorContext) -> None:
     """Open the derived data, then follow the log until told to stop."""
     config = context.config
+    context.channel.look_for(0.0)  # nobody waits for it
     settings = Settings(
         map_size=config.max_size_gb << 30, max_readers=config.max_readers
     )

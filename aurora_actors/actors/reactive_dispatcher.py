@@ -75,6 +75,9 @@ class DispatcherActor:
         self._channel = context.channel
         self._name = context.spec.name
         self._hub = Hub(reader, context.channel.queue)
+        config = context.config
+        self._usual_look_s = config.busy_poll_us / 1e6
+        self._live_look_s = max(config.busy_poll_us, config.live_busy_poll_us) / 1e6
         self._follower = Follower(context.channel, times=_WAKE_UPS)
         self._follows = False
         self._has_work = trio.Event()
@@ -120,6 +123,8 @@ class DispatcherActor:
                 if hub.events > told:
                     self._committed_at = self._follower.at_s
                 self._follows = self._hub.has_subscribers
+                if not self._follows:
+                    self._channel.look_for(self._usual_look_s)
                 if self._follows and self._follower.is_due:
                     self._follower.ask(max(self._follower.lsn, self._hub.lsn))
         else:
@@ -168,6 +173,7 @@ class DispatcherActor:
         if self._hub.has_subscribers and not self._follows:
             self._follows = True
             self._follower.ask(self._hub.lsn)
+            self._channel.look_for(self._live_look_s)
         self._channel.flush()
         if self._committed_at:
             self._event_times.record(time.monotonic() - self._committed_at)

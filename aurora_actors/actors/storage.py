@@ -141,6 +141,8 @@ class StorageActor:
         self._channel = context.channel
         self._name = context.spec.name
         config = context.config
+        self._usual_look_s = config.busy_poll_us / 1e6
+        self._live_look_s = max(config.busy_poll_us, config.live_busy_poll_us) / 1e6
         self._batch_size = config.write_buffer_size
         if not config.enable_write_buffering:
             self._batch_size = 1
@@ -165,9 +167,20 @@ class StorageActor:
             before = self._engine.lsn
             mails = await self._channel.receive()
             self._turn_without_collector(mails)
+            self._channel.look_for(self._patience_s(mails))
             # Meanwhile the mailbox fills up, and its senders wait.
             if pause := self._engine.pause_s(self._engine.lsn - before):
                 await trio.sleep(pause)
+
+    def _patience_s(self, mails: Sequence[Mail]) -> float:
+        """How long to look for the next request before sleeping.
+
+        Longer while somebody waits for events and writes come one by one. When several
+        come at a time, others need the processor.
+        """
+        if not self._prompt_followers or len(mails) > 1 or len(mails[0].letters) > 1:
+            return self._usual_look_s
+        return self._live_look_s
 
     async def keep_house(self) -> None:
         """Sync the log, take checkpoints and trim when the engine says it is time."""

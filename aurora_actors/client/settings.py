@@ -51,6 +51,7 @@ class Settings(TypedDict, total=False):
     request_timeout_s: float
     slow_query_ms: int
     busy_poll_us: int
+    live_busy_poll_us: int
     heartbeat_interval_ms: int
     hang_timeout_ms: int
     shutdown_grace_s: float

@@ -3,9 +3,10 @@
 Whoever waits for an answer often asks again as soon as it has it. A process that sleeps
 in between pays for going to sleep and being woken, and comes back to caches that others
 have used meanwhile. So the receiving end of a mailbox looks at its descriptors for up to
-``busy_poll_us`` first, letting any other process have the core after each look.
+``busy_poll_us`` first, storage and the dispatcher up to ``live_busy_poll_us`` while
+somebody waits for events, letting any other process have the core after each look.
 
-Invariants: it never looks for longer than that at a time; after a look in vain it leaves
+Invariants: it never looks for longer than it was told at a time; after a look in vain it leaves
 out at least as many as it had left out before, twice over, up to 63. A process whose
 requests come further apart than that thus spends less than two looks on each hundred of
 them, and one without requests spends nothing. On a single core it never looks: the
@@ -34,9 +35,14 @@ class BusyPoll:
 
     def __init__(self, epoll: select.epoll, seconds: float) -> None:
         self._epoll = epoll
-        self._seconds = seconds if len(os.sched_getaffinity(0)) > 1 else 0.0
+        self._can_wait = len(os.sched_getaffinity(0)) > 1
+        self.look_for(seconds)
         self._leave_out = 0
         self._left = 0
+
+    def look_for(self, seconds: float) -> None:
+        """Look for so long from now on."""
+        self._seconds = seconds if self._can_wait else 0.0
 
     def poll(self) -> list[tuple[int, int]]:
         """What there is by now, or comes in a moment; else nothing."""

@@ -49,6 +49,10 @@ class Channel(Protocol):
         """``queue`` and ``flush`` in one."""
         ...
 
+    def look_for(self, seconds: float) -> None:
+        """How long to look for mail before sleeping; see ``transport.busypoll``."""
+        ...
+
     async def run(self) -> None:
         """Send, for as long as it runs, what a flush had to leave behind."""
         ...

@@ -116,6 +116,11 @@ class Mailbox:
             self._yielded_at = trio.current_time()
         return mails
 
+    def look_for(self, seconds: float) -> None:
+        """How long to look for mail before sleeping; see ``transport.busypoll``."""
+        if self._stream is not None:
+            self._busy_poll.look_for(seconds)
+
     def _drain(self) -> list[Mail]:
         if self._stream is None:
             return self._drain_inbox()

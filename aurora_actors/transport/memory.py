@@ -169,6 +169,9 @@ class MemoryChannel:
         self.queue(to, request_id, body)
         self.flush()
 
+    def look_for(self, seconds: float) -> None:
+        """Nothing to do: within one process nobody sends while it looks."""
+
     async def run(self) -> None:
         """Send, for as long as it runs, what a flush had to leave behind."""
         while True:

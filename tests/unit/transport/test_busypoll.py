@@ -81,6 +81,20 @@ def test_at_most_63_are_left_out(looks: Looks, clock: None) -> None:
     assert looks.count > left_out + 64
 
 
+def test_it_looks_as_long_as_it_was_told_last(looks: Looks, clock: None) -> None:
+    busy = BusyPoll(looks, 0.0)
+    busy.poll()
+    assert looks.count == 1
+    busy.look_for(0.1)
+    busy.poll()
+    assert looks.count > 50
+    long, looks.count = looks.count, 0
+    busy = BusyPoll(looks, 0.1)
+    busy.look_for(0.02)
+    busy.poll()
+    assert 1 < looks.count < long / 2
+
+
 def test_none_are_left_out_after_a_success(looks: Looks) -> None:
     busy = BusyPoll(looks, 60.0)
     for _ in range(3):
@@ -96,6 +110,7 @@ def test_it_never_looks_twice_on_a_single_core(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})
     busy = BusyPoll(looks, 60.0)
+    busy.look_for(60.0)
     for number in range(1, 10):
         assert busy.poll() == []
         assert looks.count == number
