@@ -41,7 +41,7 @@ with blocking.open(path) as db:
 print("\\n".join(f"{number} {at}" for number, at in arrived), flush=True)
 """
 _BLOCK = 50
-_USUAL_US = AuroraConfig(db_path=":memory:").busy_poll_us
+_USUAL_US = AuroraConfig(db_path=":memory:").live_busy_poll_us
 
 
 def watched(number: int) -> dict[str, object]:
@@ -51,9 +51,9 @@ def watched(number: int) -> dict[str, object]:
 
 @contextmanager
 def _ours(
-    path: Path, count: int, title: str = "", busy_poll_us: int = _USUAL_US
+    path: Path, count: int, title: str = "", live_busy_poll_us: int = _USUAL_US
 ) -> Iterator[Lane]:
-    with blocking.open(path, busy_poll_us=busy_poll_us) as db:
+    with blocking.open(path, live_busy_poll_us=live_busy_poll_us) as db:
         db.new_collection("users", open=True)
         with listening(WATCHER, str(path), str(count)) as child:
             yield Lane(
@@ -72,7 +72,7 @@ def measure_latency(
         found = [
             stack.enter_context(_ours(directory / "latency.db", count)),
             stack.enter_context(
-                _ours(directory / "busy.db", count, ", busy_poll_us = 2,000", 2_000)
+                _ours(directory / "rest.db", count, ", live_busy_poll_us = 0", 0)
             ),
             stack.enter_context(redis_pubsub(directory, count)),
             stack.enter_context(postgres(directory, count)),
