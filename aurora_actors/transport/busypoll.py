@@ -6,11 +6,11 @@ have used meanwhile. So the receiving end of a mailbox looks at its descriptors 
 ``busy_poll_us`` first, storage and the dispatcher up to ``live_busy_poll_us`` while
 somebody waits for events, letting any other process have the core after each look.
 
-Invariants: it never looks for longer than it was told at a time; after a look in vain it leaves
-out at least as many as it had left out before, twice over, up to 63. A process whose
-requests come further apart than that thus spends less than two looks on each hundred of
-them, and one without requests spends nothing. On a single core it never looks: the
-sender could not run.
+Invariants: it never looks for longer than it was told at a time; after a look in vain it
+leaves out at least as many as it had left out before, twice over, up to 63. A process
+whose requests come further apart than that thus spends less than two looks on each
+hundred of them, and one without requests spends nothing. On a single core it never
+looks: the sender could not run.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,15 +20,22 @@ def insert(made: World, collection: str) -> None:
     made.must(InsertDocuments(collection=collection, ids=["a"], documents=[body]))
 
 
-def test_another_collection_that_is_removed_hurries_nobody(tmp_path: Path):
-    with world(tmp_path / "w.db") as made:
-        made.define("c")
-        made.define("d")
+@contextmanager
+def with_news(path: Path, *collections: str) -> Iterator[tuple[World, Consumer]]:
+    """A debounced watch of the collection c, which has had an insert it waits to tell."""
+    with world(path) as made:
+        for name in ("c", *collections):
+            made.define(name)
         consumer = Consumer(Watch(query=QuerySpec(collection="c"), debounce_s=0.5))
         made.subscribe(consumer)
         made.settle()
         insert(made, "c")
         made.hub.advance()
+        yield made, consumer
+
+
+def test_another_collection_that_is_removed_hurries_nobody(tmp_path: Path):
+    with with_news(tmp_path / "w.db", "d") as (made, consumer):
         made.do(DropCollection(collection="d"))
         made.hub.advance()
         assert not consumer.inbox
@@ -40,13 +49,7 @@ def test_another_collection_that_is_removed_hurries_nobody(tmp_path: Path):
 def test_who_follows_a_collection_that_is_removed_is_told_before_the_end(
     tmp_path: Path,
 ):
-    with world(tmp_path / "w.db") as made:
-        made.define("c")
-        consumer = Consumer(Watch(query=QuerySpec(collection="c"), debounce_s=0.5))
-        made.subscribe(consumer)
-        made.settle()
-        insert(made, "c")
-        made.hub.advance()
+    with with_news(tmp_path / "w.db") as (made, consumer):
         made.do(DropCollection(collection="c"))
         made.hub.advance()
         made.settle()
