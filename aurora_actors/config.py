@@ -298,6 +298,16 @@ class AuroraConfig(
         return self.durability_mode
 
     @property
+    def usual_look_s(self) -> float:
+        """How long a process looks for the next request before it sleeps."""
+        return self.busy_poll_us / 1e6
+
+    @property
+    def live_look_s(self) -> float:
+        """The same for storage and the dispatcher while somebody waits for events."""
+        return max(self.busy_poll_us, self.live_busy_poll_us) / 1e6
+
+    @property
     def executors(self) -> int:
         """The number of query executor processes: as set, or one for each core."""
         return self.query_executors or max(1, len(os.sched_getaffinity(0)))

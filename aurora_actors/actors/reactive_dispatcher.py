@@ -76,8 +76,8 @@ class DispatcherActor:
         self._name = context.spec.name
         self._hub = Hub(reader, context.channel.queue)
         config = context.config
-        self._usual_look_s = config.busy_poll_us / 1e6
-        self._live_look_s = max(config.busy_poll_us, config.live_busy_poll_us) / 1e6
+        self._usual_look_s = config.usual_look_s
+        self._live_look_s = config.live_look_s
         self._follower = Follower(context.channel, times=_WAKE_UPS)
         self._follows = False
         self._has_work = trio.Event()

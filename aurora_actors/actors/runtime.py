@@ -127,7 +127,7 @@ async def _run(
         spec.name,
         has_stream=low_latency,
         uses_streams=low_latency,
-        busy_poll_s=config.busy_poll_us / 1e6,
+        busy_poll_s=config.usual_look_s,
     )
     context = ActorContext(spec, config, channel)
     try:

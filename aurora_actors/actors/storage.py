@@ -141,8 +141,8 @@ class StorageActor:
         self._channel = context.channel
         self._name = context.spec.name
         config = context.config
-        self._usual_look_s = config.busy_poll_us / 1e6
-        self._live_look_s = max(config.busy_poll_us, config.live_busy_poll_us) / 1e6
+        self._usual_look_s = config.usual_look_s
+        self._live_look_s = config.live_look_s
         self._batch_size = config.write_buffer_size
         if not config.enable_write_buffering:
             self._batch_size = 1
