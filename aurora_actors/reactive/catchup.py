@@ -152,11 +152,13 @@ class CatchUp:
                 raise LaggedError("the history was cut")
             goal = self._goal()
             self._read(snapshot, goal)
+        # A window that has run short holds back what its last change means.
+        told = feed.cursor - bool(feed.short)
         for target in list(self._targets.values()):
             if target.subscription.feed is not feed:
                 del self._targets[target.subscription]
             elif target.is_due:
-                self._flush(target, feed.cursor)
+                self._flush(target, told)
         if self._interval:
             return feed.cursor >= goal and not feed.short
         # A first result may be of a later moment than the live feed has reached.

@@ -227,6 +227,12 @@ def test_a_consumer_that_is_too_late_begins_anew(seed):
     some_history(seed, steps=250, retention=40)
 
 
+@pytest.mark.parametrize("seed", [203, 205])
+def test_windows_that_run_short_all_the_time_lose_nothing(seed, monkeypatch):
+    monkeypatch.setattr("aurora_actors.reactive.window._RESERVE", 1)
+    some_history(seed, steps=250, retention=100_000)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1000, 1200))
 def test_folded_events_equal_the_query_in_many_long_histories(seed):
