@@ -1,7 +1,12 @@
-"""What a watcher's updates add up to: the present result, as a list."""
+"""What a watcher's updates add up to: the present result, as a list.
+
+A watch that begins without the first result, or behind a token, knows only those of its
+documents that it was told of.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Generic, TypeVar, cast
 
 from aurora_actors.client.updates import (
@@ -30,29 +35,36 @@ class Fold(Generic[T]):
         self._order: list[int] | None = None
 
     def take(self, update: Update) -> None:
-        """Take one update."""
+        """Take one update; it may be about a document that was never told."""
         kind = type(update)
         if kind is Modified:
             modified = cast("Modified[T]", update)
             self._documents[modified.row] = modified.new
-            if modified.position is not None and self._order is not None:
-                self._order.remove(modified.row)
-                self._order.insert(modified.position, modified.row)
+            if modified.position is not None:
+                self._lift(modified.row)
+                self._place(modified.row, modified.position)
         elif kind is Added:
             added = cast("Added[T]", update)
             self._documents[added.row] = added.document
             if added.position is not None:
-                if self._order is None:
-                    self._order = []
-                self._order.insert(added.position, added.row)
+                self._place(added.row, added.position)
         elif kind is Removed:
             row = cast("Removed[T]", update).row
             self._documents.pop(row, None)
-            if self._order is not None:
-                self._order.remove(row)
+            self._lift(row)
         elif kind is HistoryLost:
             self._documents.clear()
             self._order = None
+
+    def _place(self, row: int, position: int) -> None:
+        if self._order is None:
+            self._order = []
+        self._order.insert(position, row)
+
+    def _lift(self, row: int) -> None:
+        if self._order is not None:
+            with suppress(ValueError):
+                self._order.remove(row)
 
     def documents(self) -> list[T]:
         """The present result."""

@@ -233,6 +233,9 @@ class Watcher(Events[Update], Generic[T]):
     def snapshot(self) -> list[T]:
         """The result as the updates given so far add up to it.
 
+        A watch that has begun without the first result, or behind a token, knows of it
+        what it was told since then.
+
         Raises:
             UsageError: the watch was told not to keep it.
         """

@@ -117,6 +117,27 @@ def test_a_watch_of_a_model_gives_its_instances_in_order(run, tree):
     run(main)
 
 
+def test_an_ordered_watch_may_begin_without_its_first_result(tree):
+    with blocking.open(tree) as db:
+        for name in db.list_collections():
+            db.drop_collection(name)
+        db.new_collection("a", open=True)
+        db.insert_many("a", [{"id": str(n), "n": n} for n in range(5)])
+        least = db.query("a").order_by("n").limit(3)
+        with least.watch(include_initial=False) as updates:
+            db.update_document("a", "1", {"m": 1})
+            assert updates.next(60).new.id == "1"
+            token = updates.token
+            db.delete_document("a", "0")
+            assert updates.next(60).document.id == "0"
+            assert updates.next(60).document.id == "3"
+            assert {found.id for found in updates.snapshot()} == {"1", "3"}
+        with least.watch(since=token) as updates:
+            assert updates.next(60).document.id == "0"
+            assert updates.next(60).position == 2
+            assert [found.id for found in updates.snapshot()] == ["3"]
+
+
 def test_listeners_get_the_changes_they_ask_for(run, tree):
     async def main():
         async with emptied(tree) as db:
