@@ -32,6 +32,7 @@ from aurora_actors.client.aql_results import (
     SchemaResult,
 )
 from aurora_actors.client.aql_stream import AqlStream
+from aurora_actors.client.encoding import encode_variables
 from aurora_actors.client.handle import Handle
 from aurora_actors.client.paging import PageInfo
 from aurora_actors.client.session import Session
@@ -40,7 +41,7 @@ from aurora_actors.errors import InternalError, ProtocolError, UsageError
 from aurora_actors.messages.aql import AqlPart, AqlReply, ExecuteAql
 from aurora_actors.query.plan import Plan, decode_plan
 from aurora_actors.schema.record import unpack_record
-from aurora_actors.schema.values import decode_document, encode_document
+from aurora_actors.schema.values import decode_document
 
 __all__ = ["AqlHandle"]
 
@@ -198,7 +199,7 @@ def _request(
     seconds = session.config.request_timeout_s if timeout is None else timeout
     return ExecuteAql(
         text=text,
-        variables=encode_document({**variables}) if variables else b"",
+        variables=encode_variables(variables),
         seed=new_seed() if writes else b"",
         writes=writes,
         deadline_s=seconds,

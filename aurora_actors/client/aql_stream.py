@@ -16,6 +16,7 @@ from aurora_actors.aql.execution.notes import decode_note
 from aurora_actors.aql.execution.shapes import ALL_FIELDS, shaper_of
 from aurora_actors.client.aql_document import ResultDocument
 from aurora_actors.client.batch import updates_of
+from aurora_actors.client.encoding import encode_variables
 from aurora_actors.client.session import Session
 from aurora_actors.client.updates import (
     Added,
@@ -32,7 +33,7 @@ from aurora_actors.messages.aql import ExecuteAql
 from aurora_actors.messages.query import QuerySpec
 from aurora_actors.reactive.tokens import parse_token
 from aurora_actors.schema.record import unpack_record
-from aurora_actors.schema.values import Buffer, decode_document, encode_document
+from aurora_actors.schema.values import Buffer, decode_document
 
 __all__ = ["AqlStream", "SubscriptionEvent"]
 
@@ -100,6 +101,8 @@ class AqlStream(AsyncIterator["SubscriptionEvent | Update"]):
         since: str | None,
         on_lag: OnLag,
     ) -> None:
+        if not isinstance(text, str):
+            raise UsageError(f"a text is needed, not {type(text).__name__}")
         if since is not None:
             parse_token(since)
         if on_lag not in ("coalesce", "raise"):
@@ -133,7 +136,7 @@ class AqlStream(AsyncIterator["SubscriptionEvent | Update"]):
         session = self._session()
         request = ExecuteAql(
             text=self._text,
-            variables=encode_document({**self._variables}) if self._variables else b"",
+            variables=encode_variables(self._variables),
             subscribes=True,
             deadline_s=session.config.request_timeout_s,
         )

@@ -9,7 +9,7 @@ from typing import Generic, Self, TypeVar
 
 from aurora_actors.client.driving import run_now
 from aurora_actors.client.updates import ChangeEvent, Update
-from aurora_actors.client.watch import Events, Watcher
+from aurora_actors.client.watch import Events, Watcher, check_seconds
 from aurora_actors.errors import TimeoutError_
 
 __all__ = ["BlockingEvents", "BlockingListener", "BlockingWatcher"]
@@ -84,6 +84,7 @@ class BlockingWatcher(BlockingEvents[Update], Generic[T]):
 
     def throttled(self, seconds: float) -> Iterator[list[Update]]:
         """Lists of updates, at most one list in ``seconds``."""
+        check_seconds("the time between lists", seconds)
         pause = threading.Event()
         for update in self:
             yield [update, *self._watcher.nowait()]

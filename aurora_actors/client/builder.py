@@ -35,6 +35,7 @@ __all__ = ["QueryBuilder", "asked_of"]
 T = TypeVar("T")
 
 _LONGEST_DEBOUNCE_S = 3600.0
+_MOST = 2**63 - 1
 
 
 def asked_of(collection: str | type) -> Asked:
@@ -104,7 +105,8 @@ class QueryBuilder(Generic[T]):
 
     def debounce(self, seconds: float) -> Self:
         """When watched, look at most once in ``seconds``, and tell the difference."""
-        if not 0 <= seconds <= _LONGEST_DEBOUNCE_S:
+        is_number = isinstance(seconds, int | float)
+        if not is_number or not 0 <= seconds <= _LONGEST_DEBOUNCE_S:
             raise InvalidFilterError(
                 f"debounce takes 0 to {_LONGEST_DEBOUNCE_S:g} seconds, not {seconds!r}"
             )
@@ -200,8 +202,11 @@ def _both(first: Predicate | None, second: Predicate) -> Predicate:
 
 
 def _count(what: str, value: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InvalidFilterError(f"{what} must be a number from 0 on, not {value!r}")
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if not is_whole or not 0 <= value <= _MOST:
+        raise InvalidFilterError(
+            f"{what} must be a number from 0 on, not {value!r:.80}"
+        )
     return value
 
 

@@ -6,13 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from aurora_actors.errors import ValidationError
+from aurora_actors.errors import UsageError, ValidationError
 from aurora_actors.schema.ids import check_id, new_id, new_ids
 from aurora_actors.schema.models import collection_name, to_fields
 from aurora_actors.schema.types import check_collection_name
 from aurora_actors.schema.values import encode_document
 
-__all__ = ["Encoded", "encode", "encode_all", "encode_fields", "name_of"]
+__all__ = [
+    "Encoded",
+    "encode",
+    "encode_all",
+    "encode_fields",
+    "encode_variables",
+    "name_of",
+]
 
 _MAX_KNOWN: Final = 1000
 # Names do not stop being names; checking one at each call costs as much as a read.
@@ -43,6 +50,21 @@ def name_of(collection: str | type) -> str:
     if len(_known) < _MAX_KNOWN:
         _known[collection] = name
     return name
+
+
+def encode_variables(variables: object) -> bytes:
+    """Encode the variables of a text; nothing when there are none.
+
+    Raises:
+        UsageError: they are not given by name.
+        ValidationError: one holds what no document can.
+    """
+    if not variables:
+        return b""
+    if not isinstance(variables, Mapping):
+        kind = type(variables).__name__
+        raise UsageError(f"variables are given by name, in a mapping, not in a {kind}")
+    return encode_document({**variables})
 
 
 def encode(document: object) -> Encoded:

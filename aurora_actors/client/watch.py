@@ -7,7 +7,9 @@ same share one subscription and the objects they get.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from math import inf
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar, cast
 
@@ -22,7 +24,7 @@ from aurora_actors.client.updates import ChangeEvent, Heartbeat, Update
 from aurora_actors.errors import UsageError
 from aurora_actors.messages.reactive import Listen, Watch
 
-__all__ = ["Events", "Listener", "OnLag", "Watcher"]
+__all__ = ["Events", "Listener", "OnLag", "Watcher", "check_seconds"]
 
 E = TypeVar("E")
 T = TypeVar("T")
@@ -30,6 +32,18 @@ OnLag: TypeAlias = Literal["coalesce", "raise", "block"]
 
 # A consumer that is never at the end would keep all others from their turn.
 _BATCHES_A_TURN = 8
+
+
+def check_seconds(
+    what: str,
+    seconds: float,
+    *,
+    least: float = 0.0,
+    most: float = threading.TIMEOUT_MAX,
+) -> None:
+    """Refuse what is no length of time."""
+    if not isinstance(seconds, int | float) or not least <= seconds <= most:
+        raise UsageError(f"{what} is a number of seconds, not {seconds!r:.80}")
 
 
 class Events(AsyncIterator[E], Generic[E]):
@@ -121,7 +135,13 @@ class Events(AsyncIterator[E], Generic[E]):
 
     # -------------------------------------------------------------- reading
     def wait_at_most(self, seconds: float | None) -> None:
-        """Let waits fail with ``TimeoutError_`` after so long; for those who block."""
+        """Let waits fail with ``TimeoutError_`` after so long; for those who block.
+
+        Raises:
+            UsageError: ``seconds`` is no number of seconds.
+        """
+        if seconds is not None:
+            check_seconds("a timeout", seconds, least=-inf, most=inf)
         self._patience_s = seconds
 
     def __aiter__(self) -> Self:
@@ -249,6 +269,7 @@ class Watcher(Events[Update], Generic[T]):
         The first comes at once; while nothing happens, none does. What is not taken in
         between is kept within the same bounds as always.
         """
+        check_seconds("the time between lists", seconds)
         async for update in self:
             yield [update, *self.nowait()]
             await anyio.sleep(seconds)

@@ -59,7 +59,13 @@ def watcher_of(
 def watch_of(
     query: QuerySpec, debounce_s: float, since: str | None, *, include_initial: bool
 ) -> Watch:
-    """The request for a query's updates."""
+    """The request for a query's updates.
+
+    Raises:
+        UsageError: ``include_initial`` is no bool.
+    """
+    if not isinstance(include_initial, bool):
+        raise UsageError(f"include_initial is True or False, not {include_initial!r}")
     return Watch(
         query=query,
         include_initial=include_initial,
@@ -81,25 +87,37 @@ def listener_of(
     """A listener for changes.
 
     Raises:
-        UsageError: ``since`` is no token, or a type is none.
+        UsageError: ``since`` is no token, a type or a field's name is none, or there
+            is none of them.
     """
     if since is not None:
         parse_token(since)
-    kinds = set(types or ())
-    for kind in kinds:
-        if not isinstance(kind, ChangeType):
-            raise UsageError(f"types are of ChangeType, not {kind!r}")
-    if isinstance(fields, str):
-        raise UsageError(f"fields takes several names: {{{fields!r}}}")
+    kinds = _several("types", types, ChangeType, "of ChangeType")
     request = Listen(
         collection=collection,
         kinds=sorted(kind.value for kind in kinds),
-        fields=sorted(set(fields or ())),
+        fields=sorted(_several("fields", fields, str, "names")),
         since=since,
         credit=_CREDIT,
     )
     key = ("listen", _encode((collection, request.kinds, request.fields)))
     return Listener(session, request, changes_of, key, on_lag)
+
+
+def _several(
+    what: str, given: Iterable[T] | None, kind: type[T], needed: str
+) -> set[T]:
+    if given is None:
+        return set()
+    if isinstance(given, str | bytes | kind) or not isinstance(given, Iterable):
+        raise UsageError(f"{what} takes several: {{{given!r}}}")
+    found = list(given)
+    for each in found:
+        if not isinstance(each, kind):
+            raise UsageError(f"{what} are {needed}, not {each!r:.80}")
+    if not found:
+        raise UsageError(f"{what} has none: no change would be told; leave it out")
+    return set(found)
 
 
 class ListeningHandle(Handle):
@@ -128,6 +146,8 @@ class ListeningHandle(Handle):
                 when that does not reach back to them any more.
 
         Raises:
+            UsageError: an argument makes no sense.
+            InvalidFilterError: on entering, when the collection has no such field.
             CollectionNotFoundError: on entering, when there is no such collection; on
                 reading, when it is removed.
         """

@@ -24,7 +24,7 @@ from aurora_actors.messages.reactive import (
 )
 from aurora_actors.messages.storage import LogAdvanced
 from aurora_actors.meters import SIZES, Histogram
-from aurora_actors.query.check import check_query
+from aurora_actors.query.check import check_query, field_type
 from aurora_actors.query.predicate import decode_predicate
 from aurora_actors.reactive.catchup import CatchUp
 from aurora_actors.reactive.desk import Desk, Job, Send
@@ -32,6 +32,7 @@ from aurora_actors.reactive.initial import FirstResult
 from aurora_actors.reactive.query import LiveQuery, is_windowed, query_key
 from aurora_actors.reactive.subscription import Client, Subscription
 from aurora_actors.reactive.tokens import parse_token
+from aurora_actors.schema.types import CollectionDefinition
 from aurora_actors.storage.changes import Change, ChangeKind, carried_change
 from aurora_actors.storage.reader import DataReader, Snapshot
 
@@ -123,7 +124,9 @@ class Hub:
         request = subscription.request
         if isinstance(request, Listen):
             if request.collection is not None:
-                subscription.collection = snapshot.collection(request.collection).id
+                info = snapshot.collection(request.collection)
+                subscription.collection = info.id
+                _check_fields(request, info.definition)
         else:
             info = snapshot.collection(request.query.collection)
             subscription.collection = info.id
@@ -363,6 +366,16 @@ class Hub:
             ]
             progress = LiveProgress(lsn=lsn, timeline=desk.timeline, behind=behind)
             desk.note(client.name, progress)
+
+
+def _check_fields(request: Listen, definition: CollectionDefinition) -> None:
+    """Refuse fields that the collection cannot have.
+
+    Who goes on from a token may have begun when it had others.
+    """
+    if request.since is None:
+        for name in request.fields:
+            field_type(definition, name, "listen to")
 
 
 def _begins_with_result(subscription: Subscription) -> bool:

@@ -203,6 +203,50 @@ def test_what_makes_no_sense_is_refused_on_entering(run, tree):
     run(main)
 
 
+NONSENSE = {
+    "one type": lambda db: db.listen("items", types=ChangeType.INSERT),
+    "types as texts": lambda db: db.listen("items", types={"INSERT"}),
+    "no type": lambda db: db.listen_all(types=set()),
+    "types that are none": lambda db: db.listen_all(types=5),
+    "one field": lambda db: db.listen("items", fields="price"),
+    "no field": lambda db: db.listen("items", fields=[]),
+    "numbers as fields": lambda db: db.listen("items", fields=[5]),
+    "an unknown field": lambda db: db.listen("items", fields=["prise"]),
+    "a part of what has none": lambda db: db.listen("items", fields=["price.vat"]),
+    "what is no name": lambda db: db.listen("items", fields=["price."]),
+    "include_initial": lambda db: db.query("items").watch(include_initial="no"),
+    "debounce": lambda db: db.query("items").debounce("1").watch(),
+    "a limit beyond all": lambda db: db.query("items").limit(2**70).watch(),
+    "a text that is none": lambda db: db.stream(None),
+    "a text that writes": lambda db: db.stream(
+        'mutation { deleteFrom(collection: "items", all: true) { id } }'
+    ),
+    "variables without names": lambda db: db.stream(
+        "subscription { items { id } }", [1]
+    ),
+}
+
+
+def test_arguments_that_make_no_sense_are_refused_and_change_nothing(tree):
+    with blocking.open(tree) as db:
+        for name in db.list_collections():
+            db.drop_collection(name)
+        db.new_collection(Item)
+        db.insert_into(Item, Item("a", "x", 1))
+        for what, begin in NONSENSE.items():
+            with pytest.raises(UsageError) as refused, begin(db):
+                pytest.fail(what)
+            assert refused.value.message, what
+        with db.query(Item).watch(include_initial=False) as updates:
+            for seconds in ("1", float("nan")):
+                with pytest.raises(UsageError, match="number of seconds"):
+                    updates.next(seconds)
+                with pytest.raises(UsageError, match="number of seconds"):
+                    next(updates.throttled(seconds))
+            db.update_document(Item, "a", {"price": 2})
+            assert updates.next(60).new == Item("a", "x", 2)
+
+
 def test_the_watch_of_a_removed_collection_ends_with_an_error(run, tree):
     async def main():
         async with emptied(tree) as db:
