@@ -13,8 +13,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import trio
@@ -27,114 +28,148 @@ from watching import read_up_to
 
 from aurora_actors import Aurora, InitialComplete, Query, blocking, field
 
+_TOTAL, _RATE = 15_000, 5_000
+_Sent = dict[int, float]
+
 
 def under_load(directory: Path, _limits: Limits, report: Report) -> None:
     """The delay of events while 5,000 documents a second are written."""
-    path, total, rate, tasks = directory / "load.db", 15_000, 5_000, 50
+    for title, write in (
+        ("50 tasks with awaited inserts", partial(_by_tasks, 50)),
+        ("10 tasks with awaited inserts", partial(_by_tasks, 10)),
+        ("insert_many by 10", partial(_by_lists, 10)),
+    ):
+        path = directory / f"load-{title[:7]}.db"
+        with blocking.open(path) as db:
+            db.new_collection("users", open=True)
+            with listening(WATCHER, str(path), str(_TOTAL)) as child:
+                sent: _Sent = {}
+                trio.run(_write, path, write, sent)
+                assert child.stdout is not None
+                found = [line.split() for line in child.stdout.read().splitlines()]
+        samples = sorted(float(at) - sent[int(number)] for number, at in found)
+        report.row(
+            f"insert to event elsewhere, 5,000 writes/s, {title}",
+            f"p50 {samples[len(samples) // 2] * 1e3:,.1f} ms, "
+            f"p99 {samples[len(samples) * 99 // 100] * 1e3:,.1f} ms",
+        )
 
-    async def write(sent: dict[int, float]) -> None:
-        async with Aurora.open(path) as db:
-            begin = trio.current_time()
 
-            async def write_some(first: int) -> None:
-                for number in range(first, total, tasks):
-                    await trio.sleep_until(begin + number / rate)
-                    sent[number] = time.monotonic()
-                    await db.insert_into("users", watched(number))
+async def _write(
+    path: Path, write: Callable[[Aurora, _Sent], Awaitable[None]], sent: _Sent
+) -> None:
+    async with Aurora.open(path) as db:
+        await write(db, sent)
 
-            async with trio.open_nursery() as nursery:
-                for first in range(tasks):
-                    nursery.start_soon(write_some, first)
 
-    with blocking.open(path) as db:
-        db.new_collection("users", open=True)
-        with listening(WATCHER, str(path), str(total)) as child:
-            sent: dict[int, float] = {}
-            trio.run(write, sent)
-            assert child.stdout is not None
-            found = [line.split() for line in child.stdout.read().splitlines()]
-    samples = sorted(float(at) - sent[int(number)] for number, at in found)
-    report.row(
-        "insert to event elsewhere, 5,000 writes/s",
-        f"p50 {samples[len(samples) // 2] * 1e3:,.1f} ms, "
-        f"p99 {samples[len(samples) * 99 // 100] * 1e3:,.1f} ms",
-    )
+async def _by_tasks(tasks: int, db: Aurora, sent: _Sent) -> None:
+    """Each task writes as many in a row as make its turns ten milliseconds long."""
+    row, begin = max(1, _RATE // 100 // tasks), trio.current_time()
+
+    async def write_some(first: int) -> None:
+        for start in range(first, _TOTAL, tasks * row):
+            await trio.sleep_until(begin + start / _RATE)
+            for number in range(start, start + row):
+                sent[number] = time.monotonic()
+                await db.insert_into("users", watched(number))
+
+    async with trio.open_nursery() as nursery:
+        for task in range(tasks):
+            nursery.start_soon(write_some, task * row)
+
+
+async def _by_lists(size: int, db: Aurora, sent: _Sent) -> None:
+    begin = trio.current_time()
+    for start in range(0, _TOTAL, size):
+        await trio.sleep_until(begin + start / _RATE)
+        numbers = range(start, start + size)
+        sent.update(dict.fromkeys(numbers, time.monotonic()))
+        await db.insert_many("users", [watched(number) for number in numbers])
 
 
 # ------------------------------------------------------------------ many queries
+# Writes the documents when told to, in another process than the watchers.
+_WRITER = """
+import sys
+from limits import sample_document
+from aurora_actors import blocking
+path, changes, hit, size = sys.argv[1], *map(int, sys.argv[2:])
+documents = [{**sample_document(n), "key": n % hit} for n in range(changes)]
+with blocking.open(path) as db:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    if size == 1:
+        for document in documents:
+            db.insert_into("users", document)
+    else:
+        for start in range(0, changes, size):
+            db.insert_many("users", documents[start : start + size])
+"""
+
+
+class Writes(NamedTuple):
+    """What the writer does: how many changes, in lists of which size."""
+
+    title: str
+    changes: int
+    size: int
+    settings: dict[str, Any]
+
+
+# The dispatcher's time for single writes is to be work, not waiting for the next.
+_SINGLE = Writes(
+    "awaited inserts", 4_000, 1, {"busy_poll_us": 0, "live_busy_poll_us": 0}
+)
+_LISTS = Writes("insert_many by 100", 20_000, 100, {})
+
+
 def matching(directory: Path, _limits: Limits, report: Report) -> None:
     """What 1, 1,000 and 10,000 watchers of distinct values cost a write."""
-    for title, write, changes, counts in (
-        ("awaited inserts", _one_by_one, 4_000, ((1, 1), (10_000, 10_000))),
-        (
-            "insert_many by 100",
-            _by_hundreds,
-            20_000,
-            ((1, 1), (1_000, 1_000), (10_000, 10_000), (10_000, 1)),
-        ),
+    for writes, counts in (
+        (_SINGLE, ((1, 1), (10_000, 10_000))),
+        (_LISTS, ((1, 1), (1_000, 1_000), (10_000, 10_000), (10_000, 1))),
     ):
         base = 0.0
         for count, hit in counts:
-            path = directory / f"match-{write.__name__}-{count}-{hit}.db"
-            documents = [
-                {**sample_document(number), "key": number % hit}
-                for number in range(changes)
-            ]
-            rate, cost = trio.run(_cost_of, path, count, documents, write)
+            path = directory / f"match-{writes.size}-{count}-{hit}.db"
+            rate, cost = trio.run(_cost_of, path, count, hit, writes)
             base = base or cost
             report.row(
-                f"{count:,} equality watchers, {title} that concern {hit:,} of them",
+                f"{count:,} equality watchers, {writes.title} that concern {hit:,} of "
+                "them",
                 f"dispatcher {cost * 1e6:.1f} µs a change, {rate:,.0f} noticed/s",
                 f"{cost / base:.2f} × one watcher",
             )
 
 
-Documents = list[dict[str, object]]
-
-
-async def _one_by_one(db: Aurora, documents: Documents) -> None:
-    for document in documents:
-        await db.insert_into("users", document)
-
-
-async def _by_hundreds(db: Aurora, documents: Documents) -> None:
-    for start in range(0, len(documents), 100):
-        await db.insert_many("users", documents[start : start + 100])
-
-
 async def _cost_of(
-    path: Path,
-    count: int,
-    documents: Documents,
-    write: Callable[[Aurora, Documents], Awaitable[None]],
+    path: Path, count: int, hit: int, writes: Writes
 ) -> tuple[float, float]:
     """Changes noticed in a second, and the dispatcher's processor time for each."""
-    # The dispatcher's time for single writes is to be work, not waiting for the next.
-    looks: dict[str, Any] = (
-        {"busy_poll_us": 0, "live_busy_poll_us": 0} if write is _one_by_one else {}
-    )
-    async with Aurora.open(path, query_executors=1, **looks) as db:
+    changes = writes.changes
+    async with Aurora.open(path, query_executors=1, **writes.settings) as db:
         await db.new_collection("users", open=True)
         async with trio.open_nursery() as nursery:
-            counter = _Counter(len(documents))
-
-            async def watch(number: int, task_status: trio.TaskStatus[None]) -> None:
-                query = db.query("users").filter(field("key") == number)
-                await counter.follow(query, task_status)
-
+            counter = _Counter(changes)
             for start in range(0, count, 200):
                 async with trio.open_nursery() as starting:
                     for number in range(start, min(count, start + 200)):
-                        starting.start_soon(nursery.start, watch, number)
+                        query = db.query("users").filter(field("key") == number)
+                        starting.start_soon(nursery.start, counter.follow, query)
             process = await _dispatcher(db)
-            before, began = _busy(process), time.perf_counter()
-            await write(db, documents)
-            with trio.fail_after(120):
-                await counter.everyone.wait()
-            took = time.perf_counter() - began
-            cost = (_busy(process) - before) / len(documents)
+            sizes = map(str, (changes, hit, writes.size))
+            with listening(_WRITER, str(path), *sizes) as writer:
+                before, began = _busy(process), time.perf_counter()
+                assert writer.stdin is not None
+                writer.stdin.write("go\n")
+                writer.stdin.flush()
+                with trio.fail_after(120):
+                    await counter.everyone.wait()
+                took = time.perf_counter() - began
+                cost = (_busy(process) - before) / changes
+                assert writer.wait(60) == 0
             nursery.cancel_scope.cancel()
-    return len(documents) / took, cost
+    return changes / took, cost
 
 
 class _Counter:

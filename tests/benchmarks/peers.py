@@ -93,9 +93,16 @@ class Lane:
 
 @contextmanager
 def listening(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that runs ``script`` and has said that it is ready."""
+    """A process that runs ``script`` and has said that it is ready.
+
+    It finds the modules that this one does.
+    """
     command = [sys.executable, "-c", script, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    pipe = subprocess.PIPE
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, text=True, env=env
+    ) as child:
         try:
             assert child.stdout is not None
             assert child.stdout.readline() == "ready\n"
