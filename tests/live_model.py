@@ -113,9 +113,7 @@ class World:
         """Let the hub and all consumers do all they can."""
         for _ in range(work):
             busy = self.hub.advance()
-            for interval in self.hub.intervals:
-                self.hub.tick(interval)
-                busy = True
+            busy |= self.tick()
             if self.hub.has_work:
                 self.hub.work()
                 busy = True
@@ -124,6 +122,15 @@ class World:
             if not busy:
                 return
         raise AssertionError(f"does not come to rest: {self.hub.statistics()}")
+
+    def tick(self) -> bool:
+        """The debounce intervals pass; false when there is none."""
+        intervals = self.hub.intervals
+        for interval in intervals:
+            upto = self.hub.lsn
+            while self.hub.tick(interval, upto):
+                pass
+        return bool(intervals)
 
     def close(self) -> None:
         self.reader.close()

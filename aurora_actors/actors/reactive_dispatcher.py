@@ -198,8 +198,11 @@ class DispatcherActor:
 
     async def _tick(self, interval: float) -> None:
         await trio.sleep(interval)
+        upto = self._hub.lsn
+        while self._hub.tick(interval, upto):
+            self._look_around()
+            await trio.lowlevel.checkpoint()
         self._ticking.discard(interval)
-        self._hub.tick(interval)
         self._look_around()
 
     async def _beat(self) -> None:

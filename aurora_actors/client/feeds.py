@@ -145,6 +145,7 @@ class Feed:
         is_settled: It had, and is the one that is shared from then on.
         is_lost: What was received so far must be forgotten: the next chunk says so.
         ungranted: Chunks done with for which no credit was given back yet.
+        ungranted_bytes: About their bytes.
         readers: Those who read it.
         parked: Those of them who wait.
         first_batch: The number of the oldest batch kept.
@@ -174,6 +175,7 @@ class Feed:
         "request",
         "timeline",
         "ungranted",
+        "ungranted_bytes",
         "was_live",
     )
 
@@ -185,7 +187,7 @@ class Feed:
         self.expected = 0
         self.lsn = self.timeline = 0
         self.is_live = self.was_live = self.is_settled = self.is_lost = False
-        self.ungranted = 0
+        self.ungranted = self.ungranted_bytes = 0
         self.readers: dict[Reader, None] = {}
         self.parked: dict[Reader, None] = {}
         self.first_batch = self.next_batch = 0
@@ -242,7 +244,7 @@ class Feed:
         """The request that goes on behind what was received, with a new number."""
         self.number = number
         self.call = None
-        self.expected = self.ungranted = 0
+        self.expected = self.ungranted = self.ungranted_bytes = 0
         self.is_live = False
         since = self.since
         if since is not None and since.endswith("s"):
@@ -263,17 +265,27 @@ class Feed:
         """The batch with this number."""
         return self._batches[number - self.first_batch]
 
+    @property
+    def kept_bytes(self) -> int:
+        """About how much the batches hold that are kept."""
+        return self._size
+
+    @property
+    def newest_bytes(self) -> int:
+        """About how much the newest of them holds."""
+        return self._batches[-1].size if self._batches else 0
+
     def rest(self, number: int) -> list[Batch[Any]]:
         """The batches from this number on."""
         return list(self._batches)[max(0, number - self.first_batch) :]
 
-    def drop_read(self) -> int:
-        """Let go of what all have passed; returns how many batches that were."""
-        count = 0
+    def drop_read(self) -> tuple[int, int]:
+        """Let go of what all have passed; returns how many batches, and their bytes."""
+        count, before = 0, self._size
         while self._batches and self._batches[0].left <= 0:
             self._drop_oldest()
             count += 1
-        return count
+        return count, before - self._size
 
     def drop_excess(self) -> list[Reader]:
         """Let go of what is too much to keep; returns the readers left behind."""

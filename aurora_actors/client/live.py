@@ -13,7 +13,8 @@ Invariants:
 * A feed that has lost a chunk, or its dispatcher, subscribes again behind what it has
   received; its readers do not notice.
 * Until a feed has reached the present it gets credit as its reader reads, from then on
-  as chunks arrive.
+  as chunks arrive. It goes back in halves of the window, or of what the dispatcher lets
+  be under way for a subscription in any case: fewer messages, no stall.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ __all__ = ["LiveFeeds"]
 
 _SMALL: Final = 512
 _RESUME_CREDIT: Final = 16
+_GRANT_BYTES: Final = 32 << 10
+_CHUNK_BYTES: Final = 64  # at least what a chunk takes besides its events
 
 
 class LiveFeeds:
@@ -115,7 +118,7 @@ class LiveFeeds:
         if feed is not None:
             feed.remove(reader)
             if feed.readers:
-                self._used(feed, feed.drop_read())
+                self._used(feed, *feed.drop_read())
             else:
                 self._close(feed)
 
@@ -166,19 +169,22 @@ class LiveFeeds:
         reader.place = batch.end
         batch.left -= 1
         if batch.left <= 0:
-            self._used(feed, feed.drop_read())
+            self._used(feed, *feed.drop_read())
         return items
 
-    def _used(self, feed: Feed, chunks: int) -> None:
+    def _used(self, feed: Feed, chunks: int, size: int) -> None:
         if not feed.was_live:
-            self._grant(feed, chunks)
+            self._grant(feed, chunks, size)
 
-    def _grant(self, feed: Feed, chunks: int) -> None:
-        # Credit goes back in halves of the window: fewer messages, no stall.
+    def _grant(self, feed: Feed, chunks: int, size: int) -> None:
         feed.ungranted += chunks
-        if feed.ungranted * 2 >= feed.request.credit:
+        feed.ungranted_bytes += size + chunks * _CHUNK_BYTES
+        if (
+            feed.ungranted * 2 >= feed.request.credit
+            or feed.ungranted_bytes >= _GRANT_BYTES
+        ):
             grant = GrantEvents(subscription=feed.number, chunks=feed.ungranted)
-            feed.ungranted = 0
+            feed.ungranted = feed.ungranted_bytes = 0
             self._send(0, grant)
 
     def _resume(self, reader: Reader) -> None:
@@ -214,24 +220,22 @@ class LiveFeeds:
         if has_news:
             self._wake(feed)
         if feed.is_settled and chunk.live:
-            self._keep_up(feed)  # nearly always
+            self._keep_up(feed, has_news=has_news)  # nearly always
             return
         if feed.was_live or not has_news:
-            self._grant(feed, 1)
+            self._grant(feed, 1, feed.newest_bytes if has_news else 0)
         if chunk.live and not feed.was_live:
             feed.was_live = True
-            self._grant(feed, len(feed.rest(0)))
+            self._grant(feed, len(feed.rest(0)), feed.kept_bytes)
         if chunk.live:
             self._share(feed)
             feed.is_settled = self._shared.get(feed.key) is feed
         if has_news and feed.was_live:
             self._drop_excess(feed)
 
-    def _keep_up(self, feed: Feed) -> None:
+    def _keep_up(self, feed: Feed, *, has_news: bool) -> None:
         """Go on after a chunk of a feed that is where it stays."""
-        feed.ungranted += 1
-        if feed.ungranted * 2 >= feed.request.credit:
-            self._grant(feed, 0)
+        self._grant(feed, 1, feed.newest_bytes if has_news else 0)
         if feed.next_batch - feed.first_batch > 1:  # the newest one is kept anyway
             self._drop_excess(feed)
 

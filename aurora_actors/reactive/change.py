@@ -14,7 +14,7 @@ from aurora_actors.schema.record import RECORD_HEAD
 from aurora_actors.schema.values import Buffer, decode_document
 from aurora_actors.storage.changes import Change, ChangeKind
 
-__all__ = ["DocumentChange", "merged"]
+__all__ = ["DocumentChange", "change_size", "first_of", "merged"]
 
 
 class DocumentChange:
@@ -100,6 +100,30 @@ class DocumentChange:
         if self._new_bytes is None and self.new is not None:
             self._new_bytes = bytes(self.new)
         return self._new_bytes
+
+
+def change_size(change: Change) -> int:
+    """The bytes of a change's records, before and after."""
+    old, new = change.old, change.new
+    return (0 if old is None else len(old)) + (0 if new is None else len(new))
+
+
+def first_of(
+    changes: Iterable[Change], last: int, most: int
+) -> tuple[list[Change], int]:
+    """The first of the changes up to ``last`` that together have ``most`` bytes.
+
+    Returns:
+        They, and up to where that is everything.
+    """
+    found: list[Change] = []
+    size = 0
+    for change in changes:
+        found.append(change)
+        size += change_size(change)
+        if size >= most:
+            return found, change.lsn
+    return found, last
 
 
 def merged(changes: Iterable[Change]) -> list[DocumentChange]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from aurora_actors.errors import AuroraError, LaggedError
 from aurora_actors.messages.base import Failure, Message
 from aurora_actors.messages.reactive import ChunkMode, Listen, LiveChunk, LiveEvent
-from aurora_actors.reactive.change import merged
+from aurora_actors.reactive.change import first_of, merged
 from aurora_actors.reactive.coalesce import event_size
 from aurora_actors.reactive.feed import Feed, Source
 from aurora_actors.reactive.listener import Listener
@@ -31,7 +31,10 @@ from aurora_actors.storage.reader import DataReader, Snapshot
 __all__ = ["Desk", "Job", "Send", "Stalled"]
 
 _CHUNK_OVERHEAD = 64
-_TICK_CHANGES = 512
+_NEAR_CHANGES = 512
+# What a tick looks at together is told once for each document.
+_TICK_CHANGES = 4096
+_TICK_BYTES = 16 << 20
 _ACTOR = "reactive_dispatcher"
 
 Send = Callable[[str, int, Message], None]
@@ -106,7 +109,7 @@ class Desk:
             Whether there was credit for it; otherwise nothing has happened.
         """
         client = subscription.client
-        if subscription.credit <= 0 or client.is_full:
+        if not subscription.may_send:
             return False
         size = _CHUNK_OVERHEAD
         for event in events:
@@ -235,7 +238,7 @@ class Desk:
         if feed is not None:
             return feed.cursor
         # What a tick can look at is left to the first one.
-        is_near = self.live.cursor - cursor <= _TICK_CHANGES
+        is_near = self.live.cursor - cursor <= _NEAR_CHANGES
         return cursor if is_near else self.live.cursor
 
     def join(self, subscription: Subscription, source: Source, lsn: int) -> None:
@@ -283,11 +286,15 @@ class Desk:
         behind = (key for key, feed in self.debounced.items() if feed.cursor < cursor)
         return list({*behind, *self._early})
 
-    def tick_all(self, interval: float) -> None:
-        """An interval has passed: tell what it has brought, let those join who wait."""
+    def tick_all(self, interval: float, upto: int) -> bool:
+        """An interval has passed: tell what it has brought, let those join who wait.
+
+        Returns:
+            As :meth:`tick`; those who wait join with the last step.
+        """
         feed = self.debounced.get(interval)
-        if feed is not None:
-            self.tick(feed)
+        if feed is not None and self.tick(feed, upto):
+            return True
         together: dict[LiveQuery, list[Subscription]] = {}
         for found, epoch, query in self._early.pop(interval, ()):
             if found.epoch != epoch or not found.is_open:
@@ -298,25 +305,30 @@ class Desk:
                 together.setdefault(query, []).append(found)
         for query, followers in together.items():
             self.stalled.append(Stalled(query, followers, followers[0].cursor))
+        return False
 
-    def tick(self, feed: Feed) -> None:
-        """Bring a debounced feed to the live one's cursor, in one coalesced batch."""
-        upto = self.live.cursor
-        if feed.cursor >= upto:
-            return
+    def tick(self, feed: Feed, last: int) -> bool:
+        """Bring a debounced feed on to ``last``, in one coalesced batch.
+
+        Or, when there is much, in several: no message may be too large, and nobody
+        may wait for all of it.
+
+        Returns:
+            Whether there is more.
+        """
+        if feed.cursor >= last:
+            return False
         try:
             with self.reader.snapshot() as snapshot:
-                changes = [
-                    change
-                    for change in snapshot.changes(feed.cursor, upto)
-                    if feed.concerns(change)
-                ]
+                upto = min(last, feed.cursor + _TICK_CHANGES)
+                found = filter(feed.concerns, snapshot.changes(feed.cursor, upto))
+                changes, upto = first_of(found, upto, _TICK_BYTES)
                 batches = list(feed.on_batch(merged(changes), upto))
         except LaggedError:
             for subscription in feed.subscriptions:
                 self.lose(subscription)
-            feed.cursor = upto
-            return
+            feed.cursor = last
+            return False
         self.counts["changes"] += len(changes)
         base, feed.cursor = feed.cursor, upto
         for subscription in feed.subscriptions:
@@ -331,6 +343,7 @@ class Desk:
             subscription.cursor = upto
         self._end_removed(feed, changes)
         self.take_short(feed, base, upto)
+        return upto < last
 
     def _end_removed(self, feed: Feed, changes: Sequence[Change]) -> None:
         """End those who joined behind the live feed's news that their collection went."""

@@ -27,6 +27,7 @@ from aurora_actors.meters import SIZES, Histogram
 from aurora_actors.query.check import check_query, field_type
 from aurora_actors.query.predicate import decode_predicate
 from aurora_actors.reactive.catchup import CatchUp
+from aurora_actors.reactive.change import change_size
 from aurora_actors.reactive.desk import Desk, Job, Send
 from aurora_actors.reactive.initial import FirstResult
 from aurora_actors.reactive.query import LiveQuery, is_windowed, query_key
@@ -39,6 +40,7 @@ from aurora_actors.storage.reader import DataReader, Snapshot
 __all__ = ["Hub"]
 
 _STEP_CHANGES: Final = 512
+_STEP_BYTES: Final = 4 << 20
 _FIRST_STEPS: Final = 8
 _LONGEST_DEBOUNCE_S: Final = 3600.0
 _ACTOR: Final = "reactive_dispatcher"
@@ -215,9 +217,10 @@ class Hub:
         desk = self._desk
         live, base = desk.live, desk.live.cursor
         told: dict[Subscription, None] = {}
-        upto, number = last, 0
+        upto, number, size = last, 0, 0
         for change in changes:
             number += 1
+            size += change_size(change)
             for source, events in live.on_change(change):
                 for subscription in live.audience(source):
                     if not subscription.events:
@@ -228,7 +231,7 @@ class Hub:
                 self._end_all(change, told)
             if live.short:
                 desk.take_short(live, base, change.lsn)
-            if number >= _STEP_CHANGES:
+            if number >= _STEP_CHANGES or size >= _STEP_BYTES:
                 upto = change.lsn
                 break
         desk.counts["changes"] += number
@@ -256,7 +259,8 @@ class Hub:
             if feed is desk.live:
                 self._tell([s for s in ending if s in told], change.lsn)
             else:
-                desk.tick(feed)
+                while desk.tick(feed, desk.live.cursor):
+                    pass
             desk.fail_all(ending, feed.removed(change.collection))
 
     # -------------------------------------------------------------- debouncing
@@ -265,9 +269,13 @@ class Hub:
         """The debounce intervals at whose end there is something to do."""
         return self._desk.intervals
 
-    def tick(self, interval: float) -> None:
-        """Look at what has happened during a debounce interval."""
-        self._desk.tick_all(interval)
+    def tick(self, interval: float, upto: int) -> bool:
+        """Look at what has happened during a debounce interval, up to a change.
+
+        Returns:
+            Whether there is more of it than one step's worth; then call it again.
+        """
+        return self._desk.tick_all(interval, upto)
 
     # -------------------------------------------------------------- jobs
     def _start(self, job: Job) -> None:

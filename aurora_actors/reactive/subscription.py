@@ -2,6 +2,12 @@
 
 State only; it is moved by ``reactive.hub`` and its jobs. Nothing is kept for a client
 that does not read: a subscription without credit is just a place in the log.
+
+What is under way is bounded in chunks (the credit that the client grants) and in bytes:
+for all of a client together, and for each subscription on its way to the present, whose
+chunks wait with the client until they are read. Little may be under way for each in any
+case, more than a client keeps to itself before it grants (``client.live``): so nobody
+waits for the consumer of another subscription, nor for credit that is not due.
 """
 
 from __future__ import annotations
@@ -16,6 +22,8 @@ from aurora_actors.reactive.tokens import Token
 __all__ = ["Client", "Place", "Subscription"]
 
 _CLIENT_BYTES = 32 << 20
+_LATE_BYTES = 2 << 20
+_LITTLE_BYTES = 64 << 10
 
 
 class Place(Protocol):
@@ -69,6 +77,7 @@ class Subscription:
         epoch: Counts what makes the work under way for it pointless.
         events: What is to be told next.
         size: The bytes of these.
+        outstanding: The bytes of its chunks that were not granted again.
         waiting: It goes on when the client grants credit.
     """
 
@@ -86,6 +95,7 @@ class Subscription:
         "lost",
         "next_chunk",
         "number",
+        "outstanding",
         "request",
         "resumes",
         "size",
@@ -111,7 +121,7 @@ class Subscription:
         self.lost = False
         self.epoch = 0
         self.events: list[LiveEvent] = []
-        self.size = 0
+        self.size = self.outstanding = 0
         self.waiting = False
         self._sent: deque[int] = deque()
 
@@ -123,7 +133,12 @@ class Subscription:
     @property
     def may_send(self) -> bool:
         """Whether a chunk may be sent now."""
-        return self.credit > 0 and not self.client.is_full
+        if self.credit <= 0:
+            return False
+        own = self.outstanding
+        if own < _LITTLE_BYTES:
+            return True
+        return not self.client.is_full and (self.is_live or own < _LATE_BYTES)
 
     @property
     def is_open(self) -> bool:
@@ -147,6 +162,7 @@ class Subscription:
         """A chunk of ``size`` bytes leaves; returns its number."""
         self.credit -= 1
         self.client.outstanding += size
+        self.outstanding += size
         self._sent.append(size)
         number = self.next_chunk
         self.next_chunk += 1
@@ -156,9 +172,12 @@ class Subscription:
         """The client has done with ``chunks`` more."""
         for _ in range(min(chunks, len(self._sent))):
             self.credit += 1
-            self.client.outstanding -= self._sent.popleft()
+            size = self._sent.popleft()
+            self.client.outstanding -= size
+            self.outstanding -= size
 
     def close(self) -> None:
         """Nothing is under way any more."""
-        self.client.outstanding -= sum(self._sent)
+        self.client.outstanding -= self.outstanding
+        self.outstanding = 0
         self._sent.clear()

@@ -32,6 +32,7 @@ from aurora_actors.query.predicate import (
     Predicate,
     encode_predicate,
 )
+from aurora_actors.reactive import desk, hub, subscription
 from aurora_actors.schema.patch import encode_patch
 from aurora_actors.schema.values import encode_document
 
@@ -190,8 +191,11 @@ def do_something(rng: random.Random, made: World, consumers: list[Consumer]) -> 
     elif choice < 0.6:
         made.hub.advance()
     elif choice < 0.7:
+        if choice < 0.65:
+            made.tick()
+            return
         for interval in made.hub.intervals:
-            made.hub.tick(interval)
+            made.hub.tick(interval, made.hub.lsn)  # the first step of it
     elif choice < 0.8:
         for _ in range(rng.randrange(4)):
             made.hub.work()
@@ -231,6 +235,34 @@ def test_a_consumer_that_is_too_late_begins_anew(seed):
 def test_windows_that_run_short_all_the_time_lose_nothing(seed, monkeypatch):
     monkeypatch.setattr("aurora_actors.reactive.window._RESERVE", 1)
     some_history(seed, steps=250, retention=100_000)
+
+
+@pytest.fixture
+def small_steps(monkeypatch):
+    """A few changes at a time, and little under way, make many steps of everything."""
+    for module, name, value in (
+        (hub, "_STEP_CHANGES", 5),
+        (hub, "_STEP_BYTES", 400),
+        (desk, "_TICK_CHANGES", 7),
+        (desk, "_TICK_BYTES", 500),
+        (desk, "_NEAR_CHANGES", 3),
+        (subscription, "_CLIENT_BYTES", 3000),
+        (subscription, "_LATE_BYTES", 700),
+        (subscription, "_LITTLE_BYTES", 300),
+    ):
+        assert isinstance(getattr(module, name), int)
+        monkeypatch.setattr(module, name, value)
+
+
+@pytest.mark.parametrize("seed", range(200, 206))
+def test_folded_events_equal_the_query_in_small_steps(seed, small_steps):
+    some_history(seed, steps=250, retention=100_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2000, 2100))
+def test_folded_events_equal_the_query_in_many_small_steps(seed, small_steps):
+    some_history(seed, steps=800, retention=random.Random(seed).choice([40, 100_000]))
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def test_another_collection_that_is_removed_hurries_nobody(tmp_path: Path):
         made.hub.advance()
         assert not consumer.inbox
         assert made.hub.intervals == [0.5]
-        made.hub.tick(0.5)
+        made.tick()
         assert consumer.inbox
         made.settle()
         assert consumer.result() == made.query(consumer.spec)
