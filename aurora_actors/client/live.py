@@ -49,7 +49,7 @@ __all__ = ["LiveFeeds"]
 
 _SMALL: Final = 512
 _RESUME_CREDIT: Final = 16
-_GRANT_BYTES: Final = 32 << 10
+_GRANT_BYTES: Final = 8 << 10
 _CHUNK_BYTES: Final = 64  # at least what a chunk takes besides its events
 
 

@@ -41,6 +41,7 @@ __all__ = ["Hub"]
 
 _STEP_CHANGES: Final = 512
 _STEP_BYTES: Final = 4 << 20
+_STEP_EVENTS: Final = 4096
 _FIRST_STEPS: Final = 8
 _LONGEST_DEBOUNCE_S: Final = 3600.0
 _ACTOR: Final = "reactive_dispatcher"
@@ -217,7 +218,7 @@ class Hub:
         desk = self._desk
         live, base = desk.live, desk.live.cursor
         told: dict[Subscription, None] = {}
-        upto, number, size = last, 0, 0
+        upto, number, size, told_events = last, 0, 0, 0
         for change in changes:
             number += 1
             size += change_size(change)
@@ -227,11 +228,16 @@ class Hub:
                         told[subscription] = None
                         subscription.cursor = base
                     subscription.events += events
+                    told_events += len(events)
             if change.kind is ChangeKind.DROP:
                 self._end_all(change, told)
             if live.short:
                 desk.take_short(live, base, change.lsn)
-            if number >= _STEP_CHANGES or size >= _STEP_BYTES:
+            if (
+                number >= _STEP_CHANGES
+                or size >= _STEP_BYTES
+                or told_events >= _STEP_EVENTS
+            ):
                 upto = change.lsn
                 break
         desk.counts["changes"] += number

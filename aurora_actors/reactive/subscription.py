@@ -23,7 +23,7 @@ __all__ = ["Client", "Place", "Subscription"]
 
 _CLIENT_BYTES = 32 << 20
 _LATE_BYTES = 2 << 20
-_LITTLE_BYTES = 64 << 10
+_LITTLE_BYTES = 16 << 10
 
 
 class Place(Protocol):

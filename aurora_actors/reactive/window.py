@@ -2,8 +2,10 @@
 
 A :class:`Window` holds the first ``offset + limit`` documents in the query's order and
 some more in reserve, so that most removals can be made good at once. When the reserve
-is used up the window is *short*: it has to be made anew (see ``reactive.past``). Pure;
-owned by one live query of the reactive dispatcher.
+is used up the window is *short*: it has to be made anew (see ``reactive.past``), which
+costs as much as the query and all that has changed since. So it is made with twice the
+reserve from time to time, as far as that is small. Pure; owned by one live query of the
+reactive dispatcher.
 
 Invariants: ``entries`` are the first of all matching documents, in order; all of them
 when the window is complete. Applied in their order, the events of a change lead from
@@ -25,6 +27,8 @@ __all__ = ["Entry", "Place", "Window", "difference", "placing"]
 
 Place: TypeAlias = tuple[object, ...]
 _RESERVE: Final = 32
+_MOST_RESERVE: Final = 4096
+_RESERVE_BYTES: Final = 4 << 20
 _ENDLESS: Final = 1 << 62
 
 
@@ -97,6 +101,15 @@ class Window:
         self.entries = list(entries)
         self.complete = complete
         self._places = {entry.row: entry.place for entry in entries}
+        if not complete:
+            self._widen()
+
+    def _widen(self) -> None:
+        """Have twice the reserve the next time: who has used it up may do so again."""
+        reserve = self.capacity - self._high
+        size = sum(len(entry.record) for entry in self.entries[-reserve:])
+        if reserve < _MOST_RESERVE and 2 * size <= _RESERVE_BYTES:
+            self.capacity += reserve
 
     @property
     def is_short(self) -> bool:

@@ -243,6 +243,7 @@ def small_steps(monkeypatch):
     for module, name, value in (
         (hub, "_STEP_CHANGES", 5),
         (hub, "_STEP_BYTES", 400),
+        (hub, "_STEP_EVENTS", 9),
         (desk, "_TICK_CHANGES", 7),
         (desk, "_TICK_BYTES", 500),
         (desk, "_NEAR_CHANGES", 3),

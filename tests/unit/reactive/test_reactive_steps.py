@@ -1,0 +1,97 @@
+"""What the dispatcher does at a time is bounded, and what it does again seldom needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from live_model import Consumer, World, world
+
+from aurora_actors.messages.query import OrderKey, QuerySpec
+from aurora_actors.messages.reactive import Watch
+from aurora_actors.messages.storage import (
+    DeleteDocument,
+    InsertDocuments,
+)
+from aurora_actors.reactive import hub
+from aurora_actors.schema.values import encode_document
+
+FIRST_TWO = QuerySpec(collection="c", order=[OrderKey("n")], limit=2)
+
+
+def insert(made: World, count: int, size: int = 1) -> list[str]:
+    names = [f"d{number:05}" for number in range(count)]
+    text = "x" * size
+    bodies = [encode_document({"n": n, "text": text}) for n in range(count)]
+    made.must(InsertDocuments(collection="c", ids=names, documents=bodies))
+    return names
+
+
+def events(made: World) -> int:
+    return made.hub.events
+
+
+def test_a_step_ends_with_the_events_of_the_change_that_makes_them_many(tmp_path: Path):
+    with world(tmp_path / "w.db") as made:
+        made.define("c")
+        consumers = [Consumer(Watch(query=QuerySpec(collection="c"))) for _ in range(9)]
+        for consumer in consumers:
+            made.subscribe(consumer)
+        made.settle()
+        insert(made, hub._STEP_CHANGES)
+        steps = 0
+        while made.hub.advance():
+            steps += 1
+            assert events(made) <= steps * (hub._STEP_EVENTS + len(consumers))
+        assert steps == 1
+        made.settle()
+        for consumer in consumers:
+            assert consumer.result() == made.query(consumer.spec)
+
+
+def test_no_chunk_is_much_larger_than_a_step(tmp_path: Path):
+    with world(tmp_path / "w.db") as made:
+        made.define("c")
+        consumer = Consumer(Watch(query=QuerySpec(collection="c")))
+        made.subscribe(consumer)
+        made.settle()
+        size = hub._STEP_BYTES // 4
+        insert(made, 10, size)
+        while made.hub.advance():
+            pass
+        assert [len(chunk.events) for chunk in consumer.inbox] == [4, 4, 2]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_removing_the_first_again_and_again_needs_few_new_windows(
+    tmp_path: Path, together: bool
+):
+    with world(tmp_path / "w.db") as made:
+        made.define("c")
+        names = insert(made, 1500)
+        consumer = Consumer(Watch(query=FIRST_TWO))
+        made.subscribe(consumer)
+        made.settle()
+        for name in names[:1400]:
+            made.must(DeleteDocument(collection="c", id=name))
+            if not together:
+                made.settle()
+        made.settle()
+        assert consumer.result() == made.query(FIRST_TWO)
+        assert made.hub.statistics()["refills"] <= 6
+
+
+def test_what_is_kept_in_reserve_of_large_documents_is_little(tmp_path: Path):
+    with world(tmp_path / "w.db") as made:
+        made.define("c")
+        names = insert(made, 100, 100_000)
+        consumer = Consumer(Watch(query=FIRST_TWO))
+        made.subscribe(consumer)
+        made.settle()
+        for name in names[:90]:
+            made.must(DeleteDocument(collection="c", id=name))
+            made.settle()
+        (query,) = made.hub._desk.live.windows
+        assert query.window is not None
+        assert query.window.capacity == 2 + 32
+        assert consumer.result() == made.query(FIRST_TWO)
