@@ -277,11 +277,13 @@ class AuroraConfig(
     worker_pools: dict[str, WorkerPoolConfig] = {}
 
     def __post_init__(self) -> None:
-        if isinstance(self.db_path, os.PathLike):
-            msgspec.structs.force_setattr(self, "db_path", os.fspath(self.db_path))
+        for key in ("db_path", "audit_log_path"):
+            if isinstance(path := getattr(self, key), os.PathLike):
+                msgspec.structs.force_setattr(self, key, os.fspath(path))
         _check_fields(self)
-        if not self.db_path:
-            raise ConfigError("setting db_path is empty", key="db_path")
+        for key in ("db_path", "audit_log_path"):
+            if getattr(self, key) == "":
+                raise ConfigError(f"setting {key} is empty", key=key)
         for name in self.worker_pools:
             check_pool_name(name)
         if not self.enable_wal and self.durability_mode is DurabilityMode.STRICT:

@@ -2,9 +2,10 @@
 
 Files only, no loop; owned by the audit writer. A line has ``lsn``, ``time`` (UTC, null
 when it is not known), ``operation``, ``collection``, ``id``, ``changed`` (the names of
-the top-level fields that differ) and ``client``. The file itself is the record of how
-far it goes: a line torn by a crash is cut off when it is opened, and what is written
-continues behind the last LSN it has.
+the top-level fields that differ, null and missing being the same, as in events) and
+``client``. The file itself is the record of how far it goes: a line torn by a crash is
+cut off when it is opened, and what is written continues behind the last LSN it has. A
+file that is something else is refused, and stays as it is.
 
 Where changes could not be recorded because the change log did not reach back to them,
 a line says so: ``{"lsn": 120, "gap": [101, 120]}``. Where the database's history was
@@ -18,6 +19,7 @@ When a file has grown beyond its limit, its last LSN goes into its name
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -36,6 +38,7 @@ __all__ = ["AuditFile", "audit_line", "cut_line", "gap_line"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BLOCK: Final = 1 << 16
+_LINE_START: Final = b'{"lsn":'
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 _OPERATIONS: Final = {
     ChangeKind.INSERT: "insert",
@@ -82,7 +85,7 @@ def _changed_fields(change: Change) -> list[str]:
     return sorted(
         name
         for name in old.keys() | new.keys()
-        if name not in old or name not in new or not values_equal(old[name], new[name])
+        if not values_equal(old.get(name), new.get(name))
     )
 
 
@@ -117,8 +120,8 @@ class AuditFile:
         """Open the file, or make it, and find out how far it goes.
 
         Raises:
-            UnavailableError: the system refuses it.
-            CorruptionError: its last line is not one of an audit log.
+            UnavailableError: the system refuses it, or it is no regular file.
+            CorruptionError: it is not an audit log, and stays as it is.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,21 +136,41 @@ class AuditFile:
         return file
 
     def _find_end(self) -> None:
-        size = os.fstat(self._descriptor).st_size
+        status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnavailableError(
+                f"{self._path} is no regular file: the audit log cannot be there",
+                file=str(self._path),
+            )
+        size = status.st_size
         end, line = _last_line(self._descriptor, size)
+        if line is None:
+            self._check_torn(size)
+            self.lsn = max(map(_lsn_in_name, self._older_files()), default=0)
+        else:
+            try:
+                self.lsn = msgspec.json.decode(line, type=_Line).lsn
+            except msgspec.DecodeError as exc:
+                raise self._foreign() from exc
         if end < size:
             os.ftruncate(self._descriptor, end)
         self._size = end
-        if line is None:
-            self.lsn = max(map(_lsn_in_name, self._older_files()), default=0)
+
+    def _check_torn(self, size: int) -> None:
+        """Refuse to cut off what was never the beginning of a line."""
+        start = os.pread(self._descriptor, len(_LINE_START), 0)
+        if _LINE_START.startswith(start):
             return
-        try:
-            self.lsn = msgspec.json.decode(line, type=_Line).lsn
-        except msgspec.DecodeError as exc:
-            raise CorruptionError(
-                f"{self._path} does not end with a line of an audit log; move it away",
-                file=str(self._path),
-            ) from exc
+        # A power loss may leave zeros in the place of what was not synced.
+        for at in range(0, size, _BLOCK):
+            if os.pread(self._descriptor, _BLOCK, at).strip(b"\0"):
+                raise self._foreign()
+
+    def _foreign(self) -> CorruptionError:
+        return CorruptionError(
+            f"{self._path} does not end with a line of an audit log; move it away",
+            file=str(self._path),
+        )
 
     def _older_files(self) -> list[Path]:
         path = self._path

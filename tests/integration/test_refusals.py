@@ -319,7 +319,12 @@ def test_an_unwritable_directory_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"max_size_gb": 0}, {"query_executors": "two"}, {"durability": "wal"}],
+    [
+        {"max_size_gb": 0},
+        {"query_executors": "two"},
+        {"durability": "wal"},
+        {"audit_log_path": ""},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(
     tmp_path: Path, settings: dict[str, object]

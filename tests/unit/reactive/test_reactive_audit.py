@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_a_line_says_what_changed_who_did_it_and_when():
         "operation": "update",
         "collection": "users",
         "id": "d1",
-        "changed": ["b", "c"],
+        "changed": ["b"],  # null is as if it were missing
         "client": "c-1",
     }
     assert line.endswith(b"\n")
@@ -115,6 +116,25 @@ def test_a_file_that_is_something_else_is_refused(tmp_path):
         AuditFile.open(path, 100)
     with pytest.raises(UnavailableError):
         AuditFile.open(tmp_path, 100)
+    with pytest.raises(UnavailableError, match="regular"):
+        AuditFile.open(Path("/dev/null"), 100)
+
+
+@pytest.mark.parametrize("content", [b"Dear diary", b"\0" * 100_000 + b"page", b"{}"])
+def test_a_file_that_is_something_else_stays_as_it_is(tmp_path, content):
+    path = tmp_path / "data.mdb"
+    path.write_bytes(content)
+    with pytest.raises(CorruptionError, match="move it away"):
+        AuditFile.open(path, 100)
+    assert path.read_bytes() == content
+
+
+def test_what_a_power_loss_has_left_of_a_first_line_is_cut_off(tmp_path):
+    path = tmp_path / "audit.jsonl"
+    for torn in (b"\0" * 100_000, b'{"ls', b'{"lsn":12,"ti'):
+        path.write_bytes(torn)
+        AuditFile.open(path, 100).close()
+        assert path.read_bytes() == b""
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
