@@ -145,7 +145,10 @@ class Feed:
     def removed(self, collection: int) -> CollectionNotFoundError:
         """The error for those who follow a collection that was removed."""
         name = self.names.get(collection, "")
-        text = f"collection {name!r} was removed"
+        text = (
+            f"collection {name!r} was removed; if a change of its schema has made it "
+            "anew, watch it again"
+        )
         return CollectionNotFoundError(text, collection=name)
 
     @property

@@ -85,6 +85,22 @@ def test_a_watch_gives_the_present_result_and_then_its_changes(run, tree):
     run(main)
 
 
+def test_a_schema_that_makes_the_documents_anew_ends_what_follows(tree):
+    with blocking.open(tree) as db:
+        for name in db.list_collections():
+            db.drop_collection(name)
+        db.execute("schema { define collection a { n: Int } }")
+        db.insert_into("a", {"id": "1", "n": 1})
+        with db.query("a").watch(include_initial=False) as updates:
+            db.execute("schema { alter collection a { add m: Int = 4 } }")
+            assert updates.next(60).new.data == {"n": 1, "m": 4}
+            db.execute("schema { alter collection a { rename n to k } }")
+            with pytest.raises(CollectionNotFoundError, match="anew, watch it again"):
+                updates.next(60)
+        with db.query("a").watch() as updates:
+            assert updates.next(60).document.data == {"k": 1, "m": 4}
+
+
 class Item(msgspec.Struct):
     id: str
     name: str
