@@ -32,6 +32,7 @@ from aurora_actors.query.execute import run_query
 from aurora_actors.query.predicate import decode_predicate
 from aurora_actors.reactive.hub import Hub
 from aurora_actors.reactive.query import is_windowed
+from aurora_actors.reactive.subscription import Subscription
 from aurora_actors.reactive.tokens import Token
 from aurora_actors.schema.record import record_body, record_id
 from aurora_actors.schema.types import CollectionDefinition, encode_definition
@@ -122,6 +123,11 @@ class World:
             if not busy:
                 return
         raise AssertionError(f"does not come to rest: {self.hub.statistics()}")
+
+    def behind(self) -> list[Subscription]:
+        """The subscriptions that are not at the present."""
+        client = self.hub._desk.clients["c"]
+        return [each for each in client.subscriptions.values() if not each.is_live]
 
     def tick(self) -> bool:
         """The debounce intervals pass; false when there is none."""

@@ -118,14 +118,15 @@ class CatchUp:
                 held = yield from self._fill(window)
             if not is_short:
                 held, shown = [], window.shown()
-        for subscription in self._still():
+        group = self._still()
+        for subscription in group:
             try:
                 source = window or desk.source_for(subscription)
             except AuroraError as exc:
                 desk.fail(subscription, exc)
                 continue
             self._feed.attach(subscription, source)
-            target = Target(subscription, window, shown)
+            target = Target(subscription, window, shown, len(group))
             self._targets[subscription] = target
             target.take(held)
 
@@ -244,8 +245,7 @@ class CatchUp:
                 continue
             source = feed.source_of(subscription)
             feed.detach(subscription)
-            desk.join(subscription, source, feed.cursor)
-            desk.tell(subscription, mode, feed.cursor, events, skipped)
+            desk.arrive(subscription, source, mode, feed.cursor, events, skipped)
             target.given(feed.cursor)
         for target in early:
             self._leave_for_tick(target)

@@ -13,7 +13,7 @@ present goes as far as that feed has come, and who is ahead of it waits for the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import NamedTuple
 
 from aurora_actors.errors import AuroraError, LaggedError
@@ -108,12 +108,34 @@ class Desk:
         Returns:
             Whether there was credit for it; otherwise nothing has happened.
         """
-        client = subscription.client
-        if not subscription.may_send:
+        size = _size(events)
+        if not (subscription.may_send or subscription.may_send_little(size)):
             return False
-        size = _CHUNK_OVERHEAD
-        for event in events:
-            size += event_size(event)
+        self._send_chunk(subscription, mode, lsn, events, skipped, size)
+        return True
+
+    def arrive(
+        self,
+        subscription: Subscription,
+        source: Source,
+        mode: ChunkMode,
+        lsn: int,
+        events: list[LiveEvent],
+        skipped: int,
+    ) -> None:
+        """Let one that may send take part in the present, and tell it so."""
+        self.join(subscription, source, lsn)
+        self._send_chunk(subscription, mode, lsn, events, skipped, _size(events))
+
+    def _send_chunk(
+        self,
+        subscription: Subscription,
+        mode: ChunkMode,
+        lsn: int,
+        events: list[LiveEvent] | tuple[()],
+        skipped: int,
+        size: int,
+    ) -> None:
         chunk = LiveChunk(
             number=subscription.note_sent(size),
             mode=mode,
@@ -130,8 +152,7 @@ class Desk:
         counts = self.counts
         counts["chunks"] += 1
         counts["events"] += len(events)
-        self._send(client.name, subscription.number, chunk)
-        return True
+        self._send(subscription.client.name, subscription.number, chunk)
 
     def note(self, client: str, message: Message) -> None:
         """Send something that belongs to no subscription."""
@@ -194,10 +215,11 @@ class Desk:
 
     def granted(self, subscription: Subscription, chunks: int) -> None:
         """The client has read."""
-        was_full = subscription.client.is_full
+        client = subscription.client
+        before = client.is_full, client.is_overfull
         subscription.note_granted(chunks)
-        if was_full and not subscription.client.is_full:
-            for other in list(subscription.client.subscriptions.values()):
+        if before != (client.is_full, client.is_overfull):
+            for other in list(client.subscriptions.values()):
                 self._wake(other)
         self._wake(subscription)
 
@@ -399,3 +421,10 @@ class Desk:
         """End several subscriptions for one reason."""
         for subscription in subscriptions:
             self.fail(subscription, exc)
+
+
+def _size(events: Iterable[LiveEvent]) -> int:
+    size = _CHUNK_OVERHEAD
+    for event in events:
+        size += event_size(event)
+    return size

@@ -218,26 +218,23 @@ class Hub:
         desk = self._desk
         live, base = desk.live, desk.live.cursor
         told: dict[Subscription, None] = {}
-        upto, number, size, told_events = last, 0, 0, 0
+        upto, number, size, heard = last, 0, 0, 0
         for change in changes:
             number += 1
-            size += change_size(change)
+            before = heard
             for source, events in live.on_change(change):
                 for subscription in live.audience(source):
                     if not subscription.events:
                         told[subscription] = None
                         subscription.cursor = base
                     subscription.events += events
-                    told_events += len(events)
+                    heard += len(events)
+            size += change_size(change) * max(1, heard - before)
             if change.kind is ChangeKind.DROP:
                 self._end_all(change, told)
             if live.short:
                 desk.take_short(live, base, change.lsn)
-            if (
-                number >= _STEP_CHANGES
-                or size >= _STEP_BYTES
-                or told_events >= _STEP_EVENTS
-            ):
+            if number >= _STEP_CHANGES or heard >= _STEP_EVENTS or size >= _STEP_BYTES:
                 upto = change.lsn
                 break
         desk.counts["changes"] += number

@@ -5,9 +5,10 @@ that does not read: a subscription without credit is just a place in the log.
 
 What is under way is bounded in chunks (the credit that the client grants) and in bytes:
 for all of a client together, and for each subscription on its way to the present, whose
-chunks wait with the client until they are read. Little may be under way for each in any
-case, more than a client keeps to itself before it grants (``client.live``): so nobody
-waits for the consumer of another subscription, nor for credit that is not due.
+chunks wait with the client until they are read. Of who has little under way, no more
+than a client keeps to itself before it grants (``client.live``), small chunks may always
+be sent, and any while the client has less than twice as much as it may: so nobody waits
+for the consumers of other subscriptions, nor for credit that is not due.
 """
 
 from __future__ import annotations
@@ -56,6 +57,11 @@ class Client:
     def is_full(self) -> bool:
         """Whether it has more under way than a client may have."""
         return self.outstanding > _CLIENT_BYTES
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether it has twice as much."""
+        return self.outstanding > 2 * _CLIENT_BYTES
 
 
 class Subscription:
@@ -132,13 +138,17 @@ class Subscription:
 
     @property
     def may_send(self) -> bool:
-        """Whether a chunk may be sent now."""
+        """Whether a chunk of any size may be sent now."""
         if self.credit <= 0:
             return False
-        own = self.outstanding
-        if own < _LITTLE_BYTES:
-            return True
-        return not self.client.is_full and (self.is_live or own < _LATE_BYTES)
+        own, client = self.outstanding, self.client
+        if not client.is_full:
+            return self.is_live or own < _LATE_BYTES
+        return not (self.is_live or own > _LITTLE_BYTES or client.is_overfull)
+
+    def may_send_little(self, size: int) -> bool:
+        """Whether a chunk of ``size`` bytes may be sent even though the client is full."""
+        return self.credit > 0 and self.outstanding + size <= _LITTLE_BYTES
 
     @property
     def is_open(self) -> bool:

@@ -22,6 +22,9 @@ CHUNK_EVENTS = 512
 # What is coalesced is the less the more of it is taken together.
 _BATCH_BYTES = 4 << 20
 _BATCH_EVENTS = 4096
+# All of a group may have as much as one alone, but for a little each.
+_LEAST_BYTES = 16 << 10
+_LEAST_EVENTS = 16
 
 
 class Target:
@@ -31,6 +34,7 @@ class Target:
         subscription: The subscription.
         query: Its ordered query, if it is one.
         shown: The result of that which the client has been told.
+        group: How many catch up together.
 
     Attributes:
         subscription: As given.
@@ -41,6 +45,8 @@ class Target:
         "_before",
         "_coalescer",
         "_coalesces",
+        "_most_bytes",
+        "_most_events",
         "_query",
         "_skip",
         "_skipped",
@@ -53,8 +59,11 @@ class Target:
         subscription: Subscription,
         query: LiveQuery | None,
         shown: Sequence[Entry],
+        group: int = 1,
     ) -> None:
         self.subscription = subscription
+        self._most_bytes = max(_LEAST_BYTES, _BATCH_BYTES // group)
+        self._most_events = max(_LEAST_EVENTS, _BATCH_EVENTS // group)
         self._query = query
         self._coalescer = Coalescer()
         self._before = shown
@@ -87,10 +96,10 @@ class Target:
         """Whether there is enough for a chunk."""
         if self._coalesces:
             found = self._coalescer
-            return found.size >= _BATCH_BYTES or len(found) >= _BATCH_EVENTS
-        subscription = self.subscription
-        return (
-            subscription.size >= CHUNK_BYTES or len(subscription.events) >= CHUNK_EVENTS
+            return found.size >= self._most_bytes or len(found) >= self._most_events
+        found_size, number = self.subscription.size, len(self.subscription.events)
+        return found_size >= min(CHUNK_BYTES, self._most_bytes) or number >= min(
+            CHUNK_EVENTS, self._most_events
         )
 
     @property

@@ -32,7 +32,7 @@ from aurora_actors.query.predicate import (
     Predicate,
     encode_predicate,
 )
-from aurora_actors.reactive import desk, hub, subscription
+from aurora_actors.reactive import desk, hub, initial, subscription, target
 from aurora_actors.schema.patch import encode_patch
 from aurora_actors.schema.values import encode_document
 
@@ -247,7 +247,12 @@ def small_steps(monkeypatch):
         (desk, "_TICK_CHANGES", 7),
         (desk, "_TICK_BYTES", 500),
         (desk, "_NEAR_CHANGES", 3),
-        (subscription, "_CLIENT_BYTES", 3000),
+        (initial, "CHUNK_BYTES", 400),
+        (target, "CHUNK_BYTES", 400),
+        (target, "_BATCH_BYTES", 900),
+        (target, "_LEAST_BYTES", 200),
+        (target, "_LEAST_EVENTS", 2),
+        (subscription, "_CLIENT_BYTES", 8000),
         (subscription, "_LATE_BYTES", 700),
         (subscription, "_LITTLE_BYTES", 300),
     ):

@@ -95,3 +95,33 @@ def test_what_is_kept_in_reserve_of_large_documents_is_little(tmp_path: Path):
         assert query.window is not None
         assert query.window.capacity == 2 + 32
         assert consumer.result() == made.query(FIRST_TWO)
+
+
+def under_way(made: World) -> int:
+    return int(made.hub.statistics()["outstanding_bytes"])
+
+
+@pytest.mark.parametrize("coalesces", [False, True])
+def test_many_that_catch_up_together_are_not_all_sent_much_at_once(
+    tmp_path: Path, coalesces: bool
+):
+    with world(tmp_path / "w.db") as made:
+        made.define("c")
+        request = Watch(query=QuerySpec(collection="c"), coalesces=coalesces)
+        consumers = [Consumer(request) for _ in range(100)]
+        for consumer in consumers:
+            made.subscribe(consumer)
+        made.settle()
+        for subscription in list(made.hub._desk.live.subscriptions):
+            subscription.coalesces = coalesces
+            made.hub._desk.leave(subscription)
+            made.hub._desk.late[subscription] = None
+        insert(made, 1000, 2000)
+        most = before = 0
+        while made.hub.has_work and not any(found.waiting for found in made.behind()):
+            made.hub.work()
+            most, before = max(most, under_way(made) - before), under_way(made)
+        assert 0 < most < 8 << 20
+        made.settle()
+        for consumer in consumers:
+            assert consumer.result() == made.query(consumer.spec)
