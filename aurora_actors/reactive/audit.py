@@ -18,6 +18,7 @@ When a file has grown beyond its limit, its last LSN goes into its name
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from typing import Final, Self
 
 import msgspec
 
-from aurora_actors.errors import CorruptionError, UnavailableError
+from aurora_actors.errors import ConfigError, CorruptionError, UnavailableError
 from aurora_actors.reactive.change import DocumentChange
 from aurora_actors.schema.values import values_equal
 from aurora_actors.storage.changes import Change, ChangeKind
@@ -39,6 +40,7 @@ __all__ = ["AuditFile", "audit_line", "cut_line", "gap_line"]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BLOCK: Final = 1 << 16
 _LINE_START: Final = b'{"lsn":'
+_PASSING: Final = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO}
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 _OPERATIONS: Final = {
     ChangeKind.INSERT: "insert",
@@ -120,14 +122,18 @@ class AuditFile:
         """Open the file, or make it, and find out how far it goes.
 
         Raises:
-            UnavailableError: the system refuses it, or it is no regular file.
+            ConfigError: it cannot be there, or it is no regular file.
+            UnavailableError: the system has no room for it now.
             CorruptionError: it is not an audit log, and stays as it is.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = cls(path, rotate_bytes, os.open(path, _FLAGS, 0o600))
         except OSError as exc:
-            raise UnavailableError(f"{path}: {exc.strerror}", file=str(path)) from exc
+            text = f"the audit log {path} cannot be written: {exc.strerror}"
+            if exc.errno in _PASSING:
+                raise UnavailableError(text, file=str(path)) from exc
+            raise ConfigError(text, key="audit_log_path") from exc
         try:
             file._find_end()
         except BaseException:
@@ -138,9 +144,9 @@ class AuditFile:
     def _find_end(self) -> None:
         status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise UnavailableError(
+            raise ConfigError(
                 f"{self._path} is no regular file: the audit log cannot be there",
-                file=str(self._path),
+                key="audit_log_path",
             )
         size = status.st_size
         end, line = _last_line(self._descriptor, size)

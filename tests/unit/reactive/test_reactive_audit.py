@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aurora_actors.errors import CorruptionError, UnavailableError
+from aurora_actors.errors import ConfigError, CorruptionError, UnavailableError
 from aurora_actors.reactive.audit import AuditFile, audit_line, gap_line
 from aurora_actors.schema.record import pack_record
 from aurora_actors.schema.values import encode_document
@@ -114,9 +114,9 @@ def test_a_file_that_is_something_else_is_refused(tmp_path):
     path.write_text("Dear diary\n")
     with pytest.raises(CorruptionError, match="not end with a line"):
         AuditFile.open(path, 100)
-    with pytest.raises(UnavailableError):
+    with pytest.raises(ConfigError, match="cannot be written"):
         AuditFile.open(tmp_path, 100)
-    with pytest.raises(UnavailableError, match="regular"):
+    with pytest.raises(ConfigError, match="regular"):
         AuditFile.open(Path("/dev/null"), 100)
 
 
