@@ -33,7 +33,6 @@ __all__ = ["Desk", "Job", "Send", "Stalled"]
 _CHUNK_OVERHEAD = 64
 _NEAR_CHANGES = 512
 # What a tick looks at together is told once for each document.
-_TICK_CHANGES = 4096
 _TICK_BYTES = 16 << 20
 _ACTOR = "reactive_dispatcher"
 
@@ -168,6 +167,7 @@ class Desk:
     def close(self, subscription: Subscription) -> None:
         """Forget a subscription and all that is done for it."""
         client = subscription.client
+        before = client.is_full, client.is_overfull
         client.subscriptions.pop(subscription.number, None)
         if not client.subscriptions:
             self.clients.pop(client.name, None)
@@ -179,6 +179,7 @@ class Desk:
             job.close()
         subscription.epoch += 1
         subscription.close()
+        self._wake_others(client, before)
 
     def leave(self, subscription: Subscription) -> None:
         """Take a subscription out of its feed; it stays where it is in the log."""
@@ -218,10 +219,14 @@ class Desk:
         client = subscription.client
         before = client.is_full, client.is_overfull
         subscription.note_granted(chunks)
+        self._wake_others(client, before)
+        self._wake(subscription)
+
+    def _wake_others(self, client: Client, before: tuple[bool, bool]) -> None:
+        """Whoever waited for room, if the client has it now and had not before."""
         if before != (client.is_full, client.is_overfull):
             for other in list(client.subscriptions.values()):
                 self._wake(other)
-        self._wake(subscription)
 
     def _wake(self, subscription: Subscription) -> None:
         if not (subscription.waiting and subscription.may_send):
@@ -342,7 +347,7 @@ class Desk:
             return False
         try:
             with self.reader.snapshot() as snapshot:
-                upto = min(last, feed.cursor + _TICK_CHANGES)
+                upto = min(last, feed.cursor + feed.tick_changes)
                 found = filter(feed.concerns, snapshot.changes(feed.cursor, upto))
                 changes, upto = first_of(found, upto, _TICK_BYTES)
                 batches = list(feed.on_batch(merged(changes), upto))
@@ -353,10 +358,12 @@ class Desk:
             return False
         self.counts["changes"] += len(changes)
         base, feed.cursor = feed.cursor, upto
+        heard = 0
         for subscription in feed.subscriptions:
             subscription.cursor = base
         for source, events in batches:
             for subscription in list(feed.audience(source)):
+                heard += len(events)
                 if events and not self.tell(
                     subscription, ChunkMode.COALESCED, upto, events
                 ):
@@ -365,6 +372,7 @@ class Desk:
             subscription.cursor = upto
         self._end_removed(feed, changes)
         self.take_short(feed, base, upto)
+        feed.note_tick(heard)
         return upto < last
 
     def _end_removed(self, feed: Feed, changes: Sequence[Change]) -> None:

@@ -39,10 +39,17 @@ class Feed:
         short: Queries whose window has run short; their events are held back.
     """
 
+    # How many changes are looked at together when an interval has passed: the more,
+    # the less there is to tell; but each may concern every query.
+    _MOST_CHANGES = 4096
+    _LEAST_CHANGES = 64
+    _MANY_EVENTS = 16_384
+
     def __init__(self, cursor: int, names: dict[int, str]) -> None:
         self.cursor = cursor
         self.names = names
         self.short: dict[LiveQuery, None] = {}
+        self._times = 1
         self._audiences: dict[Source, _Audience] = {}
         self._sources: dict[Subscription, Source] = {}
         self._by_key: dict[object, Source] = {}
@@ -66,6 +73,7 @@ class Feed:
             shared = source
             self._add(source)
         self._audiences[shared][subscription] = None
+        self._times = 1
         self._sources[subscription] = shared
         subscription.feed = self
         return shared
@@ -159,6 +167,17 @@ class Feed:
             for source in self._audiences
             if isinstance(source, LiveQuery) and source.window is not None
         ]
+
+    @property
+    def tick_changes(self) -> int:
+        """How many changes to look at together after an interval."""
+        share = max(self._LEAST_CHANGES, self._MOST_CHANGES // max(1, len(self)))
+        return min(self._MOST_CHANGES, share * self._times)
+
+    def note_tick(self, events: int) -> None:
+        """So many events have come of that; it is twice as much the next time, or as before."""
+        few = events <= self._MANY_EVENTS // 2
+        self._times = min(2 * self._times, self._MOST_CHANGES) if few else 1
 
     # -------------------------------------------------------------- changes
     def concerns(self, change: Change) -> bool:

@@ -7,7 +7,7 @@ What is under way is bounded in chunks (the credit that the client grants) and i
 for all of a client together, and for each subscription on its way to the present, whose
 chunks wait with the client until they are read. Of who has little under way, no more
 than a client keeps to itself before it grants (``client.live``), small chunks may always
-be sent, and any while the client has less than twice as much as it may: so nobody waits
+be sent, and any while the client has no more than four times its bound: so nobody waits
 for the consumers of other subscriptions, nor for credit that is not due.
 """
 
@@ -60,8 +60,8 @@ class Client:
 
     @property
     def is_overfull(self) -> bool:
-        """Whether it has twice as much."""
-        return self.outstanding > 2 * _CLIENT_BYTES
+        """Whether it has four times as much."""
+        return self.outstanding > 4 * _CLIENT_BYTES
 
 
 class Subscription:

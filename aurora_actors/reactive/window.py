@@ -239,6 +239,8 @@ def difference(
         elif known is None:
             events.append(_added(entry, lsn, position))
             shown.insert(position, entry.row)
+        elif position < len(shown) and shown[position] == entry.row:
+            events.append(_modified(known, entry, lsn, position))
         else:
             place = shown.index(entry.row)
             del shown[place]

@@ -32,7 +32,7 @@ from aurora_actors.query.predicate import (
     Predicate,
     encode_predicate,
 )
-from aurora_actors.reactive import desk, hub, initial, subscription, target
+from aurora_actors.reactive import desk, feed, hub, initial, subscription, target
 from aurora_actors.schema.patch import encode_patch
 from aurora_actors.schema.values import encode_document
 
@@ -240,11 +240,13 @@ def test_windows_that_run_short_all_the_time_lose_nothing(seed, monkeypatch):
 @pytest.fixture
 def small_steps(monkeypatch):
     """A few changes at a time, and little under way, make many steps of everything."""
-    for module, name, value in (
+    for owner, name, value in (
         (hub, "_STEP_CHANGES", 5),
         (hub, "_STEP_BYTES", 400),
         (hub, "_STEP_EVENTS", 9),
-        (desk, "_TICK_CHANGES", 7),
+        (feed.Feed, "_MOST_CHANGES", 7),
+        (feed.Feed, "_LEAST_CHANGES", 2),
+        (feed.Feed, "_MANY_EVENTS", 12),
         (desk, "_TICK_BYTES", 500),
         (desk, "_NEAR_CHANGES", 3),
         (initial, "CHUNK_BYTES", 400),
@@ -256,8 +258,8 @@ def small_steps(monkeypatch):
         (subscription, "_LATE_BYTES", 700),
         (subscription, "_LITTLE_BYTES", 300),
     ):
-        assert isinstance(getattr(module, name), int)
-        monkeypatch.setattr(module, name, value)
+        assert isinstance(getattr(owner, name), int)
+        monkeypatch.setattr(owner, name, value)
 
 
 @pytest.mark.parametrize("seed", range(200, 206))

@@ -13,7 +13,9 @@ from aurora_actors.messages.storage import (
     DeleteDocument,
     InsertDocuments,
 )
-from aurora_actors.reactive import hub
+from aurora_actors.reactive import hub, subscription
+from aurora_actors.reactive.feed import Feed
+from aurora_actors.reactive.window import Entry, difference
 from aurora_actors.schema.values import encode_document
 
 FIRST_TWO = QuerySpec(collection="c", order=[OrderKey("n")], limit=2)
@@ -125,3 +127,55 @@ def test_many_that_catch_up_together_are_not_all_sent_much_at_once(
         made.settle()
         for consumer in consumers:
             assert consumer.result() == made.query(consumer.spec)
+
+
+def test_who_waits_for_room_gets_that_of_those_who_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(subscription, "_CLIENT_BYTES", 2000)
+    with world(tmp_path / "w.db") as made:
+        made.define("c")
+        insert(made, 1, 3000)
+        *sleepers, awake = [
+            Consumer(Watch(query=QuerySpec(collection="c"))) for _ in range(5)
+        ]
+        for consumer in (*sleepers, awake):
+            consumer.asleep = consumer is not awake
+            made.subscribe(consumer)
+        made.settle()
+        assert [awake.complete] == [False]
+        for consumer in sleepers:
+            made.hub.unsubscribe("c", consumer.number)
+        made.settle()
+        assert awake.complete
+        assert awake.result() == made.query(awake.spec)
+
+
+def test_a_tick_that_concerns_many_looks_at_few_changes(tmp_path: Path):
+    with world(tmp_path / "w.db") as made:
+        made.define("c")
+        consumers = [
+            Consumer(Watch(query=QuerySpec(collection="c", limit=n), debounce_s=1.0))
+            for n in range(1000, 1100)
+        ]
+        for consumer in consumers:
+            made.subscribe(consumer)
+        made.settle()
+        insert(made, 200)
+        while made.hub.advance():
+            pass
+        upto, most, before = made.hub.lsn, 0, made.hub.events
+        while made.hub.tick(1.0, upto):
+            most, before = max(most, made.hub.events - before), made.hub.events
+        assert 0 < most <= Feed._MANY_EVENTS
+        made.settle()
+        for consumer in consumers[::20]:
+            assert consumer.result() == made.query(consumer.spec)
+
+
+def test_the_difference_of_a_large_result_that_has_all_changed():
+    """Forty thousand changes in place took a quarter of a minute to list."""
+    before = [Entry((row,), row, 1, b"") for row in range(40_000)]
+    after = [Entry((row,), row, 2, b"") for row in range(40_000)]
+    events = difference(before, after, 2)
+    assert [event.position for event in events] == list(range(40_000))
