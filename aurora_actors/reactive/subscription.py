@@ -5,10 +5,11 @@ that does not read: a subscription without credit is just a place in the log.
 
 What is under way is bounded in chunks (the credit that the client grants) and in bytes:
 for all of a client together, and for each subscription on its way to the present, whose
-chunks wait with the client until they are read. Of who has little under way, no more
-than a client keeps to itself before it grants (``client.live``), small chunks may always
-be sent, and any while the client has no more than four times its bound: so nobody waits
-for the consumers of other subscriptions, nor for credit that is not due.
+chunks wait with the client until they are read. To a subscription that has little under
+way small chunks may always be sent, and any while the client has no more than four times
+its bound: so it waits for the consumers of others only beyond that. A client keeps less
+than that little to itself before it grants (``client.live``), so nobody ever waits for
+credit that is not due.
 """
 
 from __future__ import annotations

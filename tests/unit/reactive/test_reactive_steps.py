@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from live_model import Consumer, World, world
 
+from aurora_actors.client import live
 from aurora_actors.messages.query import OrderKey, QuerySpec
 from aurora_actors.messages.reactive import Watch
 from aurora_actors.messages.storage import (
@@ -127,6 +128,11 @@ def test_many_that_catch_up_together_are_not_all_sent_much_at_once(
         made.settle()
         for consumer in consumers:
             assert consumer.result() == made.query(consumer.spec)
+
+
+def test_a_client_keeps_less_to_itself_than_is_sent_in_any_case():
+    """Or both would wait for each other, with all read that has come."""
+    assert live._GRANT_BYTES <= subscription._LITTLE_BYTES // 2
 
 
 def test_who_waits_for_room_gets_that_of_those_who_leave(
